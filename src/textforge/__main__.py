@@ -1,0 +1,6 @@
+"""`python -m textforge`: the command line, for where the console script is not on the path."""
+
+from textforge.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The command line. Results go to standard output, everything else to standard error.
+
+Exit status: 0 done, 1 the work failed, 2 the call was wrong; failures are one line unless --debug is given. Heavy
+imports stand inside the commands, so that `textforge --help` does not wait for torch.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from textforge.cli.finding import bench_command, data_command, methods_command
+from textforge.cli.training import train_command
+from textforge.cli.using import evaluate_command, report_command, sample_command, score_command
+from textforge.errors import CallError, UserError, WorkError, nearest
+
+USAGE = """usage: textforge COMMAND ...
+
+Train generators of discrete sequences against discriminators, and measure them honestly.
+
+  methods                       the methods, a line each, with their presets
+  train METHOD                  train on your text, or on an embedded language
+  sample RUN                    draw texts from a trained model
+  score RUN FILE                log-likelihood and discriminator's opinion of each line
+  evaluate RUN|FILE             every metric that applies, with its settings
+  report RUN                    write the run's page of results
+  data list|show|export|fetch   embedded languages and public corpora
+  bench                         how fast this machine is, as ratios
+
+`textforge COMMAND --help` explains a command, `textforge train METHOD --help` every field of a method.
+--version prints the version; --debug, anywhere, shows the traceback of an error."""
+
+
+def main() -> int:
+    """Run the command line and return its exit status."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    # Set before torch is imported: threads that spin while they wait slow each other down on shared cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        return run(arguments)
+    except BrokenPipeError:
+        # The reader of our output has gone, which is its right; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1)
+    except CallError as error:
+        if debug:
+            raise
+        return _fail(str(error), 2)
+    except (UserError, WorkError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        return _fail(str(error) or type(error).__name__, 1)
+
+
+def _fail(reason: str, status: int) -> int:
+    print(f"textforge: {' '.join(reason.split())}", file=sys.stderr)
+    return status
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Dispatch on the first argument."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from textforge import __version__
+
+        print(__version__)
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        raise CallError(f"there is no command '{command}'{nearest(command, COMMANDS)}; see textforge --help")
+    COMMANDS[command](rest)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "methods": methods_command,
+    "train": train_command,
+    "sample": sample_command,
+    "score": score_command,
+    "evaluate": evaluate_command,
+    "report": report_command,
+    "data": data_command,
+    "bench": bench_command,
+}

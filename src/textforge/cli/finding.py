@@ -1,0 +1,100 @@
+"""textforge methods, data and bench: what there is, and how fast."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from textforge.cli.output import deliver, escaped
+from textforge.cli.parsing import parse
+from textforge.errors import CallError
+
+
+def methods_command(arguments: Sequence[str]) -> None:
+    """List the methods."""
+
+    @dataclass(frozen=True)
+    class Methods:
+        """The methods, a line each, with their presets."""
+
+    parse(Methods, arguments, "methods")
+    from textforge import methods
+
+    for name in methods.names():
+        module = methods.load(name)
+        summary = (module.__doc__ or "").splitlines()[0]
+        print(f"{name:<12} {summary}\n{'':<12} presets: {', '.join(module.PRESETS)}")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Embedded languages, whose truth is known, and public corpora."""
+
+    action: Annotated[Literal["list", "show", "export", "fetch"], Positional]
+    """list: what there is. show NAME: some sentences of a language. export NAME: its train.txt, valid.txt and
+    test.txt. fetch NAME: download a public corpus and check its hash."""
+    name: Annotated[str | None, Positional] = None
+    """The language or corpus."""
+    num: Annotated[int, arg(aliases=["-n"])] = 10
+    """How many sentences to show."""
+    seed: int = 0
+    """Seed of the sentences shown."""
+    out: Path | None = None
+    """The folder to write; by default NAME."""
+
+
+def data_command(arguments: Sequence[str]) -> None:
+    """List, show, export or fetch."""
+    options = parse(DataOptions, arguments, "data")
+    from textforge import oracles
+    from textforge.text import catalog
+
+    if options.action == "list":
+        for name, description in oracles.LANGUAGES.items():
+            print(f"{name:<20} embedded; {description}")
+        for corpus in catalog.CORPORA:
+            print(f"{corpus.name:<20} public; {corpus.description} ({corpus.licence}; text: {corpus.text_licence})")
+        return
+    if options.name is None:
+        raise CallError(f"name a corpus: textforge data {options.action} NAME; see textforge data list")
+    out = options.out or Path(options.name.partition(":")[0])
+    if options.action == "fetch":
+        print(catalog.fetch(options.name, out))
+    elif options.action == "show":
+        for text in oracles.load(options.name).sample(options.num, options.seed):
+            print(escaped(text))
+    else:
+        from textforge.task import task_from_oracle
+
+        texts = task_from_oracle(oracles.load(options.name)).texts
+        for part, lines in {"train": texts.train, "valid": texts.valid, "test": texts.test}.items():
+            deliver(lines or (), out / f"{part}.txt")
+        print(out)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How fast this machine is: each row against a naive reference and against the arithmetic floor."""
+
+    json: bool = False
+    """Print one JSON object with the rows."""
+    fast: bool = False
+    """Small sizes: shows that it works, measures nothing of interest."""
+
+
+def bench_command(arguments: Sequence[str]) -> None:
+    """Measure this machine."""
+    options = parse(BenchOptions, arguments, "bench")
+    from textforge import bench
+
+    rows = bench.rows(fast=options.fast)
+    if options.json:
+        print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows]}))
+        return
+    print(f"{'':<44}{'seconds':>10}{'naive / ours':>14}{'ours / floor':>14}")
+    for row in rows:
+        print(f"{row.name:<44}{row.seconds:>10.3f}{row.naive_ratio:>14.1f}{row.floor_ratio:>14.1f}")

@@ -1,0 +1,55 @@
+"""What commands print: lines, tables, settings."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textforge.results import Row
+
+TRAINING_COLUMNS = ("nll_valid", "nll_test", "entropy", "unique", "nll_oracle", "validity", "kl_qp", "kl_pq", "js")
+TEXT_COLUMNS = (
+    *(f"bleu_{order}" for order in (2, 3, 4, 5)),
+    *(f"self_bleu_{order}" for order in (2, 3, 4, 5)),
+    *("backward_bleu_4", "distinct_2", "unique", "exact_copy", "nll_test", "entropy"),
+    *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "tv", "mode_coverage", "exact_js"),
+)
+
+
+def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> None:
+    """Print metrics down the side and rows across: names are long, and there are more metrics than rows."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for row in rows:
+        table.add_column(Text(row.name), justify="right")
+    for column in columns:
+        if any(column in row.metrics for row in rows):
+            table.add_row(column, *(f"{row.metrics[column]:.4f}" if column in row.metrics else "" for row in rows))
+    print()
+    Console(file=sys.stdout, highlight=False, markup=False).print(table)
+
+
+def spelled(settings: Mapping[str, object]) -> str:
+    """Return settings as one line."""
+    return "\n" + "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in settings.items())
+
+
+def escaped(text: str) -> str:
+    """Return a text that stays on one line."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def deliver(lines: Iterable[str], out: Path | None) -> None:
+    """Print lines, or write them to a file that appears when it is whole."""
+    if out is None:
+        for line in lines:
+            print(line)
+        return
+    from textforge.run import write_atomic
+
+    write_atomic(out, "".join(f"{line}\n" for line in lines).encode())

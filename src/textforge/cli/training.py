@@ -1,0 +1,126 @@
+"""textforge train."""
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+from tyro.conf import OmitArgPrefixes
+
+from textforge.cli.output import TEXT_COLUMNS, TRAINING_COLUMNS, escaped, print_table, spelled
+from textforge.cli.parsing import parse
+from textforge.errors import CallError
+from textforge.options import Options
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the run is kept, and what it starts from."""
+
+    out: Path | None = None
+    """The run folder; by default a new one under runs/."""
+    config: Path | None = None
+    """A config.json of another run to start from, in place of a preset."""
+    resume: bool = False
+    """Continue the run in --out where it stopped, with the settings that it has."""
+
+
+def train_command(arguments: Sequence[str]) -> None:
+    """Train a method in a run folder; print samples and what was measured."""
+    if not arguments or arguments[0].startswith("-"):
+        if {"-h", "--help"} & set(arguments):
+            parse(_command(Options(), None), ["--help"], "train METHOD")
+        raise CallError("name a method: textforge train METHOD; see textforge methods")
+    method, rest = arguments[0], arguments[1:]
+    from textforge import methods
+
+    methods.load(method)
+    # The defaults of the other flags depend on four of them, which are read first.
+    preset, place = _peek(rest)
+    stored = place.config or (place.out / "config.json" if place.resume and place.out else None)
+    if stored is None or (place.resume and not stored.exists()):
+        options, config = Options(preset=preset), methods.configure(method, preset, {})
+    else:
+        options, config = _stored(stored, method)
+    chosen: Any = parse(_command(options, config), rest, f"train {method}")
+    _train(method, chosen.options, chosen.fields, chosen.place)
+
+
+def _command(options: Options, config: Any) -> type:
+    """Return the class of all flags, with these defaults: flat, without prefixes."""
+    parts: list[Any] = [("options", OmitArgPrefixes[Options], options), ("place", OmitArgPrefixes[Place], Place())]
+    if config is not None:
+        parts.append(("fields", OmitArgPrefixes[type(config)], config))
+    return dataclasses.make_dataclass("Train", parts, frozen=True, namespace={"__doc__": "Train a method."})
+
+
+def _peek(arguments: Sequence[str]) -> tuple[str, Place]:
+    """Read --preset, --config, --out and --resume ahead of the others."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", default=Options.preset)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    try:
+        known, _ = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise CallError(str(error)) from None
+    return known.preset, Place(known.out, known.config, known.resume)
+
+
+def _stored(path: Path, method: str) -> tuple[Options, Any]:
+    from textforge.model import read_settings, stored_config
+
+    settings = read_settings(path)
+    if settings["method"] != method:
+        raise CallError(f"{path} is of the method '{settings['method']}'; run textforge train {settings['method']}")
+    return Options.of(settings), stored_config(settings)
+
+
+def _train(method: str, options: Options, config: Any, place: Place) -> None:
+    from rich.console import Console
+
+    from textforge import report, results
+    from textforge.model import train
+    from textforge.task import load_task
+
+    if place.resume and place.out is None:
+        raise CallError("--resume needs --out, the folder of the run to continue")
+    console = Console(stderr=True, highlight=False, markup=False)
+    # Paths are kept in full, so that the run can be resumed and evaluated from anywhere.
+    options = dataclasses.replace(options, data=_absolute(options.data), valid=_absolute(options.valid))
+    task = load_task(options)
+    folder = place.out or _new_folder(f"{method}-{task.texts.name}")
+    for note in task.notes:
+        console.print(note)
+    model = train(method, options, config, task, folder, resume=place.resume, console=console)
+    rows, settings = results.run_rows(folder, model, task)
+    results.write_rows(folder, rows, settings)
+    report.write(folder, folder / "report.html")
+    print("samples")
+    for text in model.sample(10, seed=options.seed):
+        print(f"  {escaped(text)}")
+    print_table("measured in training", results.phase_rows(folder), TRAINING_COLUMNS)
+    print_table("text metrics", rows, TEXT_COLUMNS)
+    print(spelled(settings))
+    print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")
+
+
+@overload
+def _absolute(data: str) -> str: ...
+@overload
+def _absolute(data: None) -> None: ...
+def _absolute(data: str | None) -> str | None:
+    return str(Path(data).resolve()) if data is not None and Path(data).exists() else data
+
+
+def _new_folder(name: str) -> Path:
+    """Return the first of runs/NAME, runs/NAME-2, ... that does not exist."""
+    return next(
+        folder
+        for number in itertools.count(1)
+        if not (folder := Path("runs", name if number == 1 else f"{name}-{number}")).exists()
+    )

@@ -1,0 +1,193 @@
+"""textforge sample, score, evaluate and report: what is done with a run."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from textforge.cli.output import deliver, escaped, print_table, spelled
+from textforge.cli.parsing import parse
+from textforge.errors import CallError, UserError
+
+if TYPE_CHECKING:
+    from textforge.metrics import Evaluation
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Draw texts from a trained model."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    num: Annotated[int, arg(aliases=["-n"])] = 10
+    """How many."""
+    temperature: float = 1.0
+    """1 is the model itself; lower is sharper, higher more varied."""
+    seed: int | None = None
+    """The same seed draws the same texts."""
+    format: Literal["text", "jsonl"] = "text"
+    """A line each, or a JSON object each, with its log-probability in nats."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The model as it stood last, or at its lowest held-out NLL."""
+    out: Path | None = None
+    """A file to write to instead of standard output."""
+
+
+def sample_command(arguments: Sequence[str]) -> None:
+    """Draw texts."""
+    options = parse(SampleOptions, arguments, "sample")
+    from textforge.model import load
+
+    model = load(options.run, options.checkpoint)
+    texts = model.sample(options.num, temperature=options.temperature, seed=options.seed)
+    if options.format == "text":
+        lines = [escaped(text) for text in texts]
+    else:
+        lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    deliver(lines, options.out)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Score each line of a file: one JSON object a line, log-probabilities in nats."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    file: Annotated[Path, Positional]
+    """The texts."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The model as it stood last, or at its lowest held-out NLL (which has no discriminator)."""
+
+
+def score_command(arguments: Sequence[str]) -> None:
+    """Score texts."""
+    options = parse(ScoreOptions, arguments, "score")
+    from textforge.model import load
+    from textforge.text import read_lines
+
+    model, lines = load(options.run, options.checkpoint), read_lines(options.file)
+    while texts := list(itertools.islice(lines, 1000)):
+        log_probs = model.log_prob(texts)
+        real = model.discriminate(texts) if "discriminator" in model.networks else [None] * len(texts)
+        for log_prob, length, opinion in zip(log_probs, model.num_tokens(texts), real, strict=True):
+            score = {"log_prob": float(log_prob), "nll_per_token": -float(log_prob) / length}
+            print(json.dumps(score if opinion is None else score | {"discriminator": float(opinion)}))
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Judge a trained model, or a file of samples, against reference text."""
+
+    target: Annotated[Path, Positional, arg(metavar="RUN|FILE")]
+    """A run folder, or a file of samples."""
+    reference: Path | None = None
+    """Held-out real text; for a run, by default its own test (or validation) part."""
+    train: Path | None = None
+    """The training text, for the share of exact copies; for a run, by default its own."""
+    num: Annotated[int | None, arg(aliases=["-n"])] = None
+    """How many samples to draw; by default as many as there are references, at most 10,000."""
+    temperature: float = 1.0
+    """Temperature of the samples and of the likelihood."""
+    seed: int = 0
+    """Seed of the samples."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The model as it stood last, or at its lowest held-out NLL."""
+    tokenizer: Literal["auto", "word", "char"] = "auto"
+    """For a file: how texts are cut into symbols. A run has its own."""
+    json: bool = False
+    """Print one JSON object with metrics and settings."""
+
+
+def evaluate_command(arguments: Sequence[str]) -> None:
+    """Evaluate a run or a file."""
+    options = parse(EvaluateOptions, arguments, "evaluate")
+    from textforge.results import Row
+
+    evaluation = _evaluate_run(options) if options.target.is_dir() else _evaluate_file(options)
+    if options.json:
+        print(json.dumps({"metrics": evaluation.metrics, "settings": evaluation.settings}, ensure_ascii=False))
+        return
+    print_table(str(options.target), [Row("", evaluation.metrics)], list(evaluation.metrics))
+    print(spelled(evaluation.settings))
+
+
+def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
+    from textforge.model import load
+    from textforge.options import Options
+    from textforge.results import evaluate_model
+    from textforge.task import load_task
+
+    model = load(options.target, options.checkpoint)
+    task = None
+    try:
+        task = load_task(Options.of(model.settings))
+    except UserError as error:
+        if options.reference is None:
+            raise UserError(f"the run's own data cannot be read ({error}); give --reference") from error
+        print(f"the run's own data cannot be read ({error}): copies are counted only with --train", file=sys.stderr)
+    train = None if task is None else task.texts.train
+    if options.reference is not None:
+        references = _reference(options.reference)
+    else:
+        assert task is not None
+        references = task.texts.held_out
+    return evaluate_model(
+        model,
+        references,
+        train=_training(options.train) or train,
+        task=task,
+        num=options.num,
+        temperature=options.temperature,
+        seed=options.seed,
+    )
+
+
+def _evaluate_file(options: EvaluateOptions) -> "Evaluation":
+    from textforge.evaluation import evaluate_texts
+    from textforge.text import read_lines, tokenizers
+
+    if options.reference is None:
+        raise CallError("samples in a file need --reference FILE, real text to compare them with")
+    references = _reference(options.reference)
+    name = tokenizers.choose(references) if options.tokenizer == "auto" else options.tokenizer
+    samples = list(read_lines(options.target))
+    return evaluate_texts(samples, references, tokenizers.train(name, references), train=_training(options.train))
+
+
+def _reference(path: Path) -> "Iterable[str]":
+    """Return the lines of a file, or the held-out part of a folder."""
+    from textforge.text import read_texts
+
+    texts = read_texts(path)
+    return texts.held_out if path.is_dir() else texts.train
+
+
+def _training(path: Path | None) -> "Iterable[str] | None":
+    from textforge.text import read_texts
+
+    return None if path is None else read_texts(path).train
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write the page of a run: one file that opens without a network."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    out: Path | None = None
+    """Where to; by default report.html in the run folder."""
+
+
+def report_command(arguments: Sequence[str]) -> None:
+    """Write a report."""
+    options = parse(ReportOptions, arguments, "report")
+    from textforge import report
+
+    out = options.out or options.run / "report.html"
+    report.write(options.run, out)
+    print(out)

@@ -1,0 +1,34 @@
+"""Errors that a user can act on; the command line prints each as one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """The input is wrong. The message is one line: what, the offending value, what to do."""
+
+
+class CallError(UserError):
+    """The call itself is wrong: an unknown name, a field out of range. The command line exits with 2."""
+
+
+class WorkError(RuntimeError):
+    """The work failed on correct input: a loss that became NaN, a full disk, a damaged checkpoint."""
+
+
+class Interrupted(WorkError):
+    """The run was told to stop and has saved its state; the message says how to resume."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion such as `; did you mean 'seqgan'?`, or an empty string where nothing is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def at_least(minimum: float, config: object, *fields: str) -> None:
+    """Raise CallError for the first of the config's named fields that lies below the minimum (or is not a number)."""
+    for field in fields:
+        value = vars(config)[field]
+        if not value >= minimum:
+            raise CallError(f"--{field.replace('_', '-')} must be at least {minimum}, not {value}")

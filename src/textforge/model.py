@@ -1,0 +1,230 @@
+"""Train a generator and use it: the interface for programs, and what the command line is made of."""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from torch import nn
+
+import textforge
+from textforge import methods
+from textforge.decoding import Generator, evaluating
+from textforge.errors import UserError
+from textforge.evaluation import Watch, draw_texts, text_log_prob
+from textforge.options import Options
+from textforge.run import Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
+from textforge.task import Task, load_task, task_from_texts
+from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
+
+Which = Literal["last", "best"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained generator with its tokenizer and, where the method has one, its discriminator."""
+
+    settings: Mapping[str, Any]
+    """What config.json of its run holds: method, preset, data, seed, and every field of the method's config."""
+    tokenizer: Tokenizer
+    networks: Mapping[str, nn.Module]
+
+    @property
+    def generator(self) -> Generator:
+        """The generator; a module in evaluation mode."""
+        generator = self.networks["generator"]
+        assert isinstance(generator, Generator)
+        return generator
+
+    def sample(self, num: int, *, temperature: float = 1.0, seed: int | None = None) -> list[str]:
+        """Draw texts. The same seed gives the same texts; without one they differ from call to call."""
+        if num < 0:
+            raise UserError(f"{num} samples cannot be drawn; ask for 0 or more")
+        if not temperature > 0:
+            raise UserError(f"temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
+        if num == 0:
+            return []
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "sample")) if seed is not None else torch.seed()
+            return draw_texts(self.generator, self.tokenizer, num, temperature=temperature).texts
+
+    def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
+        """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`."""
+        return text_log_prob(self.generator, self._encoded(texts)) if len(texts) else np.empty(0)
+
+    def num_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the length of each text in tokens, its end included: what to divide `log_prob` by."""
+        return self._encoded(texts).lengths.tolist() if len(texts) else []
+
+    def discriminate(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
+        """Return the probability of being real that the discriminator gives to each text.
+
+        Raises UserError where the method has no discriminator, or the checkpoint was loaded without it.
+        """
+        if "discriminator" not in self.networks:
+            raise UserError(f"this {self.settings['method']} model has no discriminator; train a method that has one")
+        if not texts:
+            return np.empty(0)
+        discriminator, corpus = self.networks["discriminator"], self._encoded(texts)
+        parts = []
+        with evaluating(discriminator):
+            for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
+                tokens = corpus.batch(rows, self.generator.max_length).tokens
+                parts.append(discriminator(tokens).logits.sigmoid())
+        return torch.cat(parts).double().numpy()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write what `load` needs into a new folder."""
+        folder = open_folder(Path(folder), self.settings, resume=False)
+        write_atomic(folder / "vocabulary.json", _json(self.tokenizer.to_dict()))
+        state = {"modules": {name: network.state_dict() for name, network in self.networks.items()}}
+        save_checkpoint(folder / "checkpoints", "last", 0, state)
+        return folder
+
+    def _encoded(self, texts: Sequence[str]) -> Corpus:
+        corpus, counts = encode(texts, self.tokenizer, max_length=None)
+        if counts.empty:
+            raise UserError("an empty text cannot be scored; leave out texts without a token")
+        if counts.longest > self.generator.max_length:
+            at = int(corpus.lengths.argmax())
+            limit = self.generator.max_length
+            raise UserError(f"text {at + 1} has {counts.longest} tokens and the model at most {limit}; shorten it")
+        return corpus
+
+
+def fit(
+    texts: Iterable[str] | None = None,
+    *,
+    method: str = "seqgan",
+    preset: str = "small",
+    data: str | Path | None = None,
+    valid: str | Path | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    tokenizer: Literal["auto", "word", "char", "bpe"] = "auto",
+    max_length: int | None = None,
+    **fields: Any,
+) -> Model:
+    """Train a method on texts, or on `data` as the command line takes it, and return the model.
+
+    `fields` replace fields of the preset. With `out` the run is kept in that folder; without, in a temporary one that
+    is removed. Raises UserError for unusable input and WorkError where training fails.
+    """
+    if (texts is None) == (data is None):
+        raise UserError("give either texts or data to learn from, and not both")
+    config = methods.configure(method, preset, fields)
+    options = Options(
+        data="<texts>" if data is None else str(data),
+        valid=None if valid is None else str(valid),
+        preset=preset,
+        seed=seed,
+        device=device,
+        tokenizer=tokenizer,
+        max_length=max_length,
+    )
+    if texts is None:
+        task = load_task(options)
+    else:
+        if valid is not None:
+            raise UserError("held-out text goes with data; texts alone give up 5 % of their lines for it")
+        lines = [texts] if isinstance(texts, str) else [text for text in texts if text.strip()]
+        task = task_from_texts(Texts("texts", lines), options)
+    if out is not None:
+        return train(method, options, config, task, Path(out))
+    with tempfile.TemporaryDirectory() as folder:
+        return train(method, options, config, task, Path(folder) / "run")
+
+
+def train(
+    method: str,
+    options: Options,
+    config: Any,
+    task: Task,
+    folder: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Model:
+    """Train in a run folder, and return the model as it stands at the end."""
+    settings: dict[str, Any] = {"textforge": textforge.__version__, "method": method, **dataclasses.asdict(options)}
+    del settings["device"]  # a run may go on elsewhere
+    settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train), "config": vars(config)}
+    open_folder(folder, settings, resume=resume)
+    write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
+    with Run(
+        folder, seed=options.seed, device=options.device, resume=resume, evaluate=Watch(task), console=console
+    ) as run:
+        methods.load(method).train(config, task, run)
+    return load(folder)
+
+
+def load(folder: str | Path, checkpoint: Which = "last") -> Model:
+    """Load a model from a run folder, or from where `save` wrote it: as it stood last, or at its lowest held-out NLL.
+
+    Raises UserError for a folder that holds no run or none that has saved, and WorkError for damaged files.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder)
+    config = stored_config(settings)
+    tokenizer = from_dict(_read_json(folder / "vocabulary.json"))
+    networks = methods.load(settings["method"]).networks(config, tokenizer.vocabulary, settings["max_length"])
+    state = load_checkpoint(folder, checkpoint)["modules"]
+    loaded = {name: network.eval() for name, network in networks.items() if name in state}
+    for name, network in loaded.items():
+        network.load_state_dict(state[name])
+    return Model(settings, tokenizer, loaded)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read the config.json of a run folder, or a file of that form."""
+    file = path / "config.json" if path.is_dir() else path
+    if not file.exists():
+        raise UserError(f"{path} is no run folder (it has no config.json); train one with `textforge train`")
+    settings = _read_json(file)
+    if missing := {"method", "preset", "data", "seed", "max_length", "config"} - settings.keys():
+        raise UserError(f"{file} lacks '{min(missing)}'; restore the file, or train again")
+    return settings
+
+
+def stored_config(settings: Mapping[str, Any]) -> Any:
+    """Rebuild the method's config from settings that were read from JSON."""
+    fields = settings["config"]
+    if not isinstance(fields, dict):
+        raise UserError("'config' in config.json is no object; restore the file, or train again")
+    return methods.configure(settings["method"], settings["preset"], {name: _tuples(v) for name, v in fields.items()})
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Return a short hash of the encoded sequences, by which a resumed run notices that its data has changed."""
+    digest = hashlib.sha256(corpus.offsets.tobytes())
+    digest.update(corpus.flat.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}; the folder is incomplete, restore it or train again") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); restore it, or train again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; restore it, or train again")
+    return value

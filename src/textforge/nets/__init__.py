@@ -1,0 +1,1 @@
+"""Networks: generators that `decoding` can step, and discriminators that judge what they write."""

@@ -1,0 +1,87 @@
+"""How numbers, durations and texts of unknown origin are put into words."""
+
+import math
+import re
+import unicodedata
+from itertools import pairwise
+
+GLOSSARY = {
+    "nll_test": "how improbable real test text is to the generator, nats per token",
+    "nll_valid": "how improbable held-out real text is to the generator, nats per token",
+    "nll_oracle": "how improbable the samples are in the true distribution; repeating a few good ones lowers it too",
+    "entropy": "how improbable the generator's samples are to itself; low where it repeats itself",
+    "kl_pq": "divergence KL(P||Q) of generator Q from truth P, in nats per text; large where Q misses what P says",
+    "kl_qp": "divergence KL(Q||P), in nats per text; large where Q says what P does not",
+    "js": "Jensen-Shannon divergence between truth and generator, in nats per text; at most log 2",
+    "tv": "total variation distance between truth and generator; at most 1",
+    "validity": "share of samples that the true distribution can produce",
+    "support": "share of true texts that the generator can produce",
+    "mode_coverage": "share of the known modes that the samples reach; grows with their number",
+    "bleu": "n-grams of a sample found in the references; above the value of real text it speaks of repetition",
+    "self_bleu": "BLEU of each sample against all others; high where samples resemble each other",
+    "backward_bleu": "BLEU of the references against the samples; low where samples miss what is said",
+    "distinct": "different n-grams as a share of all n-grams, over a fixed number of symbols",
+    "unique": "different samples as a share of all samples",
+    "exact_copy": "share of samples that stand word for word in the training text",
+}
+"""What the families of metrics measure."""
+
+# Scripts whose characters look different from language to language; in others the reader's fonts decide well.
+_LANGUAGES = (("ja", re.compile(r"[\u3040-\u30ff]")), ("ko", re.compile(r"[\u1100-\u11ff\uac00-\ud7af]")))
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+
+
+def number(value: object, digits: int = 4) -> str:
+    """Show a number with so many significant digits, whole ones in full; a dash for None; anything else as it is."""
+    if value is None:
+        return "\N{EN DASH}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        text = "\N{INFINITY}" if value > 0 else "-\N{INFINITY}"
+    elif isinstance(value, int) or 1000 <= abs(value) < 1e12:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:#.{digits}g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """Show a time in its two largest units: `45 s`, `12 min 4 s`, `3 h 0 min`, `2 d 4 h`."""
+    left = max(0, round(seconds)) if math.isfinite(seconds) else 0
+    sizes = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for (unit, size), (smaller, step) in pairwise(sizes):
+        if left >= size:
+            return f"{left // size} {unit} {left % size // step} {smaller}"
+    return f"{left} s"
+
+
+def family(name: str) -> str:
+    """Return what a metric measures, without the order of its n-grams: `bleu` for `bleu_4`."""
+    return re.sub(r"_\d+$", "", name.removesuffix("_se"))
+
+
+def language(text: str) -> str:
+    """Return the language tag by which a browser picks the right forms of Han characters; empty where it is unknown."""
+    for tag, characters in _LANGUAGES:
+        if characters.search(text):
+            return tag
+    return "zh" if _HAN.search(text) else ""
+
+
+def visible(text: str) -> str:
+    """Replace what HTML cannot carry or a reader cannot see: control characters by their pictures, half surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    match unicodedata.category(character):
+        case "Cc" if ord(character) < 0x20:
+            return chr(0x2400 + ord(character))
+        case "Cc" | "Cs":
+            return "\N{REPLACEMENT CHARACTER}"
+    return character

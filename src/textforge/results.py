@@ -1,0 +1,90 @@
+"""What is said of a finished run: the model beside its best held-out checkpoint and real text, in one table."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from textforge.evaluation import evaluate_generator, evaluate_texts
+from textforge.metrics import Evaluation
+from textforge.model import Model, load
+from textforge.report.read import read
+from textforge.run import derive, saved_steps, write_atomic
+from textforge.task import Task
+
+MOST = 10_000
+"""Texts on either side of a comparison; more change BLEU, so the number stands in the settings."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    metrics: Mapping[str, float]
+
+
+def evaluate_model(
+    model: Model,
+    references: Iterable[str],
+    *,
+    train: Iterable[str] | None = None,
+    task: Task | None = None,
+    num: int | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Evaluation:
+    """Judge a model by fresh samples; `task` brings the oracle, where there is one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "evaluate"))
+        return evaluate_generator(
+            model.generator,
+            model.tokenizer,
+            references,
+            train=train,
+            oracle=None if task is None else task.oracle,
+            num=num,
+            temperature=temperature,
+            most=MOST,
+        )
+
+
+def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping[str, str | int | float]]:
+    """Evaluate a run against the test text (the validation text where there is none), beside two controls.
+
+    The best held-out checkpoint tells what came after it: for an adversarial method, mostly the adversarial phase.
+    The training text, judged as if it were samples, tells what real text scores; it is its own perfect copy.
+    """
+    references = task.texts.valid if task.texts.test is None else task.texts.test
+    assert references is not None
+    method, last = model.settings["method"], evaluate_model(model, references, train=task.texts.train, task=task)
+    rows = [Row(method, last.metrics)]
+    best, end = saved_steps(folder / "checkpoints", "best"), saved_steps(folder / "checkpoints", "last")
+    if best and max(best) < max(end):
+        earlier = load(folder, "best")
+        control = evaluate_model(earlier, references, train=task.texts.train, task=task)
+        rows.append(Row(f"{method}, lowest held-out NLL (iteration {max(best)})", control.metrics))
+    real = list(islice(task.texts.train, int(last.settings["num_samples"])))
+    if len(real) > 1:
+        copied = evaluate_texts(real, references, model.tokenizer, train=task.texts.train, most=MOST)
+        rows.append(Row("training text itself", copied.metrics))
+    part = "validation" if task.texts.test is None else "test"
+    return rows, {"references": f"{part} text", **last.settings}
+
+
+def write_rows(folder: Path, rows: Sequence[Row], settings: Mapping[str, str | int | float]) -> None:
+    """Write evaluation.json."""
+    table = {"rows": [{"name": row.name, "metrics": row.metrics} for row in rows], "settings": settings}
+    write_atomic(folder / "evaluation.json", json.dumps(table, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def phase_rows(folder: Path) -> list[Row]:
+    """Return what was measured at the end of each phase, from the run's own records."""
+    ends: dict[str, Mapping[str, float]] = {}
+    for record in read(folder).records:
+        if "nll_valid" in record.scalars:
+            ends[record.phase] = record.scalars
+    return [Row(f"after {phase}", scalars) for phase, scalars in ends.items()]

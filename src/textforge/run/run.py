@@ -1,0 +1,346 @@
+"""The time between iterations: a method writes the loop; the run saves, resumes, evaluates, records and stops it."""
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from textforge.errors import Interrupted, UserError, WorkError
+from textforge.run import checkpoint
+from textforge.run.device import average_gradients, connect
+from textforge.run.display import Display
+from textforge.run.measurement import Evaluate, Measurement, measure
+from textforge.run.folder import sole_writer
+from textforge.run.log import Log, Moment
+from textforge.run.parts import Parts, Stateful
+from textforge.run.seeds import derive, random_state, set_random_state
+from textforge.run.signals import StopSignals
+
+S = TypeVar("S", bound=Stateful)
+
+
+@dataclass
+class Position:
+    """Where a run stands; part of every checkpoint."""
+
+    phase: str = ""
+    iteration: int = 0  # of the phase, behind it
+    step: int = 0  # iterations over all phases
+    complete: bool = False
+    behind: list[str] = field(default_factory=list)
+    best: float = math.inf  # the lowest nll_valid of the run
+    best_step: int | None = None
+    lowest: float = math.inf  # the lowest nll_valid of the phase
+    stale: int = 0  # evaluations since then
+
+    def enter(self, phase: str, n: int) -> None:
+        """Stand before the first of the n iterations of a phase."""
+        self.phase, self.iteration, self.complete = phase, 0, n == 0
+        self.lowest, self.stale = math.inf, 0
+
+
+class Run:
+    """One training run in one folder.
+
+    Used as a context manager, it also obeys SIGTERM and Ctrl-C: the first finishes the iteration, saves, and raises
+    `Interrupted`. To resume, the method runs again from its top: `phase` yields nothing for phases that are behind, and
+    on entering the phase that the checkpoint was written in it loads the state of everything that was set up or
+    tracked, and of PyTorch's random numbers. So whatever crosses iterations must be set up or tracked, before the phase
+    that first uses it; then a resumed run on the CPU equals one that was never stopped, bit for bit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        device: str = "auto",
+        resume: bool = False,
+        evaluate: Evaluate | None = None,
+        console: Console | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        """Take the folder, as its only writer, and seed PyTorch.
+
+        `resume` goes on from the newest checkpoint that is whole, or starts where none was saved. `UserError` for a
+        folder that is in use or holds another run, `WorkError` where all checkpoints are damaged.
+        """
+        self.folder = folder
+        self.seed = seed
+        self._fabric = connect(device)
+        self.device: torch.device = self._fabric.device
+        self._evaluate = evaluate
+        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoints = folder / "checkpoints"
+        self._parts = Parts()
+        self._position = Position()
+        self._running: str | None = None
+        self._finite: dict[str, Tensor] = {}
+        self._display = Display(console or Console(stderr=True))
+        self._signals = StopSignals(self._display.stopping)
+        with ExitStack() as resources:
+            resources.enter_context(sole_writer(folder))
+            # What the checkpoint holds, until the phase is entered that it was written in.
+            self._saved = self._open_checkpoints(resume=resume)
+            # Where the newest checkpoint stands: its generation, and the best one that it knows, are kept.
+            self._kept = Position(**self._saved["position"]) if self._saved else Position()
+            offset = self._saved["log"]["offset"] if self._saved else 0
+            self._log = Log(folder, offset=offset, step=self._kept.step, resumed=resume)
+            resources.callback(self._log.close)
+            resources.callback(self._display.end)
+            self._resources = resources.pop_all()
+        if self._log.lost:
+            self._display.message(f"warning: {folder / 'metrics.jsonl'} has lost its last {self._log.lost} bytes")
+        self._seconds_before: float = self._saved["seconds"] if self._saved else 0.0
+        self._started = self._last_save = time.monotonic()
+        torch.manual_seed(derive(seed, "torch"))
+
+    def _open_checkpoints(self, *, resume: bool) -> checkpoint.State | None:
+        if not resume:
+            if self._checkpoints.exists() or (self.folder / "metrics.jsonl").exists():
+                raise UserError(f"{self.folder} already holds a run; continue it with --resume, or use another folder")
+            return None
+        checkpoint.tidy(self._checkpoints)
+        saved, problems = checkpoint.newest(self._checkpoints, "last")
+        for problem in problems:
+            self._display.message(f"warning: {problem}; the one before it is used")
+        step = saved["position"]["step"] if saved else 0
+        steps = checkpoint.saved_steps(self._checkpoints, "last")
+        older = [last for last in steps if last < step]
+        checkpoint.remove(self._checkpoints, "last", keep={*steps} - {*older[1:]})
+        # What was the best only after the checkpoint will be found again.
+        known = [best for best in checkpoint.saved_steps(self._checkpoints, "best") if best <= step]
+        checkpoint.remove(self._checkpoints, "best", keep=known)
+        return saved
+
+    def __enter__(self) -> "Run":
+        """Obey SIGTERM and Ctrl-C until the end of the block."""
+        self._resources.enter_context(self._signals)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the logs and give the folder free."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the logs and give the folder free; nothing is saved that was not saved before."""
+        self._resources.close()
+
+    def setup(self, name: str, module: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Move a network to the device; its state, and that of its optimizer, are saved and restored under `name`.
+
+        The one called "generator" is evaluated.
+        """
+        self._parts.add(name, module.to(self.device), optimizer)
+
+    def track(self, name: str, stateful: S) -> S:
+        """Save and restore the state of `stateful` under `name`, and return it."""
+        self._parts.track(name, stateful)
+        return stateful
+
+    def step(self, optimizer: Optimizer, loss: Float[Tensor, ""], clip: float | None = None) -> None:
+        """Make one update of the optimizer's parameters; `clip` bounds the norm of all its gradients together.
+
+        With several processes, the gradients are averaged first. `WorkError` for a loss or a norm that is not finite.
+        """
+        name = self._parts.name_of(optimizer)
+        self._require_finite(f"the loss of '{name}'", loss)
+        optimizer.zero_grad(set_to_none=True)
+        self._fabric.backward(loss)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if self._fabric.world_size > 1:
+            average_gradients(self._fabric, parameters)
+        if clip is not None:
+            self._require_finite(f"the gradient norm of '{name}'", clip_grad_norm_(parameters, clip))
+        optimizer.step()
+
+    def _require_finite(self, what: str, value: Tensor) -> None:
+        if self.device.type == "cpu":
+            if not math.isfinite(number := value.item()):
+                raise self._diverged(what, number)
+        else:
+            # Reading a number stops an accelerator, so all of them are read at once, at the end of the iteration.
+            finite = value.detach().isfinite()
+            self._finite[what] = finite & self._finite.get(what, finite)
+
+    def _read_finite(self) -> None:
+        if self._finite:
+            checks = torch.stack(list(self._finite.values())).tolist()
+            for what, finite in zip(self._finite, checks, strict=True):
+                if not finite:
+                    raise self._diverged(what, "NaN or infinite")
+            self._finite.clear()
+
+    def _diverged(self, what: str, value: object) -> WorkError:
+        return WorkError(
+            f"{what} is {value} in iteration {self._position.iteration} of phase '{self._position.phase}'; the last "
+            "checkpoint stays: lower the learning rate, or clip the gradients, in a run in another folder"
+        )
+
+    def log(self, **scalars: Tensor | float | int) -> None:
+        """Add numbers to the next record of training, which holds the mean of each; tensors are not read before."""
+        self._log.add(scalars)
+
+    def phase(
+        self, name: str, n: int, *, evaluate_every: int | None = None, patience: int | None = None
+    ) -> Iterator[int]:
+        """Yield the iterations 0..n-1 of a phase, without those that a resumed run has behind it.
+
+        The generator is evaluated every `evaluate_every` iterations (by default, ten times in the phase) and at the
+        end. With `patience`, the phase ends early when `nll_valid` has not become lower for so many evaluations; a run
+        that does not evaluate has no patience. Leave a phase only by its end, never by `break`.
+        """
+        if not self._enter(name, n):
+            return
+        position = self._position
+        every = max(1, n // 10) if evaluate_every is None else evaluate_every
+        self._running = name
+        self._display.begin(name, n, position.iteration)
+        while not position.complete:
+            yield position.iteration
+            position.iteration += 1
+            position.step += 1
+            position.complete = position.iteration == n
+            self._read_finite()
+            self._record(n, every, patience)
+            self._display.advance()
+            self._save_if_due()
+        self._display.end()
+        self._running = None
+        position.behind.append(name)
+
+    def _enter(self, name: str, n: int) -> bool:
+        """Stand where the phase begins or goes on; False where it is behind."""
+        if self._running is not None:
+            raise ValueError(f"phase {self._running!r} was left before its end; use `patience` to end it early")
+        if not re.fullmatch(r"[a-z0-9_-]+", name):
+            raise ValueError(f"{name!r} cannot name a phase: use lower-case letters, digits, - and _")
+        if n < 0:
+            raise ValueError(f"phase {name!r} cannot have {n} iterations")
+        if self._signals.received is not None:
+            raise self._interrupted()
+        if self._saved is not None:
+            reached = Position(**self._saved["position"])
+            if name in reached.behind:
+                return False
+            if name != reached.phase:
+                raise ValueError(f"the run has no phase {name!r} before {reached.phase!r}, which its checkpoint is of")
+            self._position = reached
+            self._parts.load_state_dict(self._saved)
+            self._log.load_state_dict(self._saved["log"])
+            set_random_state(self._saved["random"], self.device)
+            self._saved = None
+        elif name in self._position.behind:
+            raise ValueError(f"there was a phase {name!r} already; every phase of a run needs a name of its own")
+        else:
+            self._position.enter(name, n)
+        return True
+
+    def _record(self, n: int, every: int, patience: int | None) -> None:
+        """Make the records that are due after an iteration; an evaluation may find that the phase is complete."""
+        position = self._position
+        moment = Moment(position.phase, position.step, position.iteration, self._seconds())
+        if position.complete or position.iteration % max(1, n // 200) == 0:
+            self._log.flush(moment)
+        if self._evaluate is None or (position.iteration % every and not position.complete):
+            return
+        measurement = self._measure(self._evaluate)
+        if patience is not None and self._exhausted(measurement, patience) and not position.complete:
+            position.complete = True
+            measurement = self._measure(self._evaluate)
+        self._log.record(moment, "evaluation", measurement.scalars)
+        if measurement.samples:
+            self._log.samples(moment, measurement.samples)
+        self._display.evaluation(moment, n, measurement.scalars)
+        self._keep_best(measurement)
+
+    def _measure(self, evaluate: Evaluate) -> Measurement:
+        position = self._position
+        if "generator" not in self._parts.modules:
+            raise ValueError("a run that evaluates needs a module set up as 'generator'")
+        seed = derive(self.seed, "evaluate", position.phase, position.step)
+        generator = self._parts.modules["generator"]
+        return measure(evaluate, generator, phase_end=position.complete, seed=seed, device=self.device)
+
+    def _exhausted(self, measurement: Measurement, patience: int) -> bool:
+        if "nll_valid" not in measurement.scalars:
+            raise ValueError("patience needs an evaluation that returns nll_valid")
+        position = self._position
+        if measurement.scalars["nll_valid"] < position.lowest:
+            position.lowest, position.stale = measurement.scalars["nll_valid"], 0
+        else:
+            position.stale += 1
+        return position.stale >= patience
+
+    def _keep_best(self, measurement: Measurement) -> None:
+        position = self._position
+        value = measurement.scalars.get("nll_valid", math.inf)
+        if value < position.best:
+            position.best, position.best_step = value, position.step
+            state = {
+                "position": {"phase": position.phase, "iteration": position.iteration, "step": position.step},
+                "nll_valid": value,
+                "modules": {"generator": self._parts.modules["generator"].state_dict()},
+            }
+            checkpoint.save_checkpoint(self._checkpoints, "best", position.step, state)
+
+    def load_best(self, name: str = "generator") -> None:
+        """Load the generator of the lowest `nll_valid` so far into the module set up as `name`.
+
+        To be called between phases. Does nothing in a run that has not evaluated.
+        """
+        # A resumed run that has not reached its checkpoint passes over this line: what it would load is overwritten.
+        if self._saved is None and self._position.best_step is not None:
+            best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
+            self._parts.modules[name].load_state_dict(best["modules"]["generator"])
+
+    def _save_if_due(self) -> None:
+        stop = self._signals.received is not None
+        late = time.monotonic() - self._last_save >= self._checkpoint_seconds
+        if stop or late or self._position.complete:
+            self._save()
+        if stop:
+            raise self._interrupted()
+
+    def _interrupted(self) -> Interrupted:
+        assert self._signals.received is not None
+        return Interrupted(
+            f"stopped by {self._signals.received.name}, everything is saved in {self.folder}; "
+            "repeat the same command with --resume to go on"
+        )
+
+    def _save(self) -> None:
+        """Write a checkpoint; of older ones, keep the one before it, and the best generators that the two know."""
+        if broken := self._parts.with_nan():
+            raise self._diverged(f"a parameter of '{broken}'", math.nan)
+        self._log.sync()
+        now = replace(self._position, behind=list(self._position.behind))
+        state = {
+            "position": asdict(now),
+            "seconds": self._seconds(),
+            "log": self._log.state_dict(),
+            "random": random_state(self.device),
+            **self._parts.state_dict(),
+        }
+        checkpoint.save_checkpoint(self._checkpoints, "last", now.step, state)
+        checkpoint.remove(self._checkpoints, "last", keep={now.step, self._kept.step})
+        checkpoint.remove(self._checkpoints, "best", keep={now.best_step, self._kept.best_step})
+        self._kept = now
+        self._last_save = time.monotonic()
+
+    def _seconds(self) -> float:
+        return round(self._seconds_before + time.monotonic() - self._started, 3)

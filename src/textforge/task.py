@@ -1,0 +1,132 @@
+"""What a method learns from: encoded sequences, how they became ids, and the truth where it is known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from textforge import oracles
+from textforge.errors import CallError, UserError, nearest
+from textforge.options import Options
+from textforge.oracles import Oracle
+from textforge.text import (
+    Corpus,
+    Counts,
+    Texts,
+    Tokenizer,
+    Vocabulary,
+    catalog,
+    encode,
+    read_texts,
+    split_valid,
+    tokenizers,
+)
+
+ORACLE_SIZES = {"train": 10_000, "valid": 2_000, "test": 10_000}
+"""Sequences drawn from an oracle; SeqGAN and its successors train on 10,000."""
+ORACLE_KINDS = {*oracles.names(), "grammar"}
+LONGEST = 2048
+"""Tokens beyond which a sequence needs an explicit `max_length`: it would set the size of every batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Training, validation and test sequences of one language.
+
+    `notes` say in words what was chosen or left out on the way, for the user to read.
+    """
+
+    texts: Texts
+    tokenizer: Tokenizer
+    max_length: int
+    train: Corpus
+    valid: Corpus
+    oracle: Oracle | None
+    notes: tuple[str, ...]
+    test: Corpus | None = None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The ids of the task."""
+        return self.tokenizer.vocabulary
+
+
+def load_task(options: Options) -> Task:
+    """Make a task of a file, a folder, or the name of an oracle.
+
+    A path wins over a name. Raises UserError where nothing of that name exists, or the text cannot be used.
+    """
+    data, valid = options.data, options.valid
+    if Path(data).exists():
+        texts = read_texts(data)
+    elif data.partition(":")[0] in ORACLE_KINDS:
+        oracle = oracles.load(data)
+        own = replace(options, max_length=None if options.max_length == oracle.max_length else options.max_length)
+        for field in ("valid", "tokenizer", "max_length", "min_count", "vocab_size"):
+            if vars(own)[field] != vars(Options())[field]:
+                flag = field.replace("_", "-")
+                raise CallError(f"{data} has its own symbols, length and held-out text; leave out --{flag}")
+        return task_from_oracle(oracle)
+    elif data in catalog.names():
+        raise UserError(f"the corpus {data} is not here yet: run `textforge data fetch {data}`, then try again")
+    else:
+        known = [*oracles.names(), *catalog.names()]
+        raise UserError(f"there is no file, folder or corpus '{data}'; see `textforge data list`{nearest(data, known)}")
+    if valid is not None:
+        texts = replace(texts, valid=read_texts(valid).train)
+    return task_from_texts(texts, options)
+
+
+def task_from_texts(texts: Texts, options: Options) -> Task:
+    """Make a task of lines of text. Without a validation part, 5 % of the training lines are held out.
+
+    Which lines are held out does not depend on the seed of a run, so that runs can be compared.
+    """
+    train, valid, notes = texts.train, texts.valid, []
+    if valid is None:
+        split = split_valid(train, seed=0)
+        train, valid = split.train, split.valid
+        notes.append(
+            "fewer than 20 lines: held-out NLL is measured on the training lines, so it cannot show over-fitting"
+            if split.shared
+            else "no validation text: 5 % of the training lines are held out"
+        )
+    name = tokenizers.choose(train) if options.tokenizer == "auto" else options.tokenizer
+    if options.tokenizer == "auto":
+        notes.append(f"tokenizer: {name} (chosen from the first lines; --tokenizer overrides)")
+    trained = tokenizers.train(name, train, min_count=options.min_count, max_size=options.vocab_size)
+    corpora, max_length = {}, options.max_length
+    for part, lines in {"train": train, "valid": valid, "test": texts.test}.items():
+        if lines is None:
+            continue
+        corpora[part], counts = encode(lines, trained, max_length=max_length)
+        if max_length is None:
+            max_length = _fitting_length(counts)
+        notes += _left_out(part, counts, max_length)
+    assert max_length is not None
+    texts = replace(texts, train=train, valid=valid)
+    return Task(texts, trained, max_length, **corpora, oracle=None, notes=tuple(notes))
+
+
+def task_from_oracle(oracle: Oracle) -> Task:
+    """Draw the three parts from an oracle, the same ones every time."""
+    lines = {part: oracle.sample(num, seed) for seed, (part, num) in enumerate(ORACLE_SIZES.items())}
+    corpora = {part: encode(lines[part], oracle.tokenizer, max_length=oracle.max_length)[0] for part in lines}
+    notes = (f"{ORACLE_SIZES['train']:,} training sequences drawn from the oracle {oracle.name}",)
+    return Task(Texts(oracle.name, **lines), oracle.tokenizer, oracle.max_length, **corpora, oracle=oracle, notes=notes)
+
+
+def _fitting_length(counts: Counts) -> int:
+    if counts.longest > LONGEST:
+        raise UserError(
+            f"the longest training line has {counts.longest:,} tokens; set --max-length (at most {LONGEST:,} is "
+            "sensible) to leave out lines beyond it, or cut the text into shorter lines"
+        )
+    return counts.longest
+
+
+def _left_out(part: str, counts: Counts, max_length: int) -> Iterator[str]:
+    if counts.too_long:
+        lines = counts.kept + counts.too_long
+        yield f"{part}: {counts.too_long:,} of {lines:,} lines are longer than {max_length} tokens and left out"
+    if counts.unknown_tokens:
+        yield f"{part}: {counts.unknown_tokens:,} of {counts.tokens:,} tokens are unknown and become <unk>"

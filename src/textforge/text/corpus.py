@@ -1,0 +1,294 @@
+"""Text files as lines, and lines as flat arrays of ids, memory-mapped when large, cut into padded batches."""
+
+import codecs
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Int32, Int64
+from torch import Tensor
+
+from textforge.errors import UserError, WorkError
+from textforge.text.tokenizers import Tokenizer
+from textforge.text.vocabulary import Vocabulary
+
+# Bytes of ids that are held in memory; more go to a file.
+IN_MEMORY = 2**26
+# Bytes looked at to tell a binary file from text with a broken character.
+SNIFFED = 2**16
+SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """Yield the lines of a text file that are not blank, one at a time.
+
+    A name that ends in `.jsonl` holds a JSON object with a `text` field per line, any other name plain text; a further
+    `.gz` is decompressed. Text is UTF-8 and only a line feed ends a line; a byte-order mark and the carriage return
+    before a line feed are dropped. Raises UserError, while iterating, that names the file and the line at fault.
+    """
+    path = Path(path)
+    is_json = path.name.lower().removesuffix(".gz").endswith(".jsonl")
+    blank = True
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, path, number, file)
+            if is_json and text.strip():
+                text = _text_field(text, path, number)
+            if text and not text.isspace():
+                blank = False
+                yield text
+    if blank:
+        raise UserError(f"{path} holds no text; give a file with at least one line that is not blank")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged or no gzip file ({error}); compress or fetch it again") from None
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder where a text file is needed; name a file in it") from None
+    except PermissionError:
+        raise UserError(f"{path} may not be read by this user; change its permissions") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the disk") from None
+
+
+def _decoded(line: bytes, path: Path, number: int, rest: BufferedIOBase) -> str:
+    try:
+        text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+    except UnicodeDecodeError as error:
+        seen = line + rest.read(SNIFFED)
+        if b"\0" not in seen and 5 * seen.decode(errors="replace").count("\ufffd") <= len(seen):
+            fault = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
+            raise UserError(f"{path} line {number} is not UTF-8 ({fault}); save the file as UTF-8") from None
+    else:
+        if "\0" not in text:
+            return text
+    raise UserError(f"{path} line {number} looks binary or is in another encoding; give a text file in UTF-8")
+
+
+def _text_field(line: str, path: Path, number: int) -> str:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} line {number} is not JSON ({error}); put one JSON object on each line") from None
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise UserError(f'{path} line {number} has no "text"; each line is an object such as {{"text": "a man"}}')
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} line {number} holds half a surrogate pair ({error}); repair the escape") from None
+    return text
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a file, read anew each time they are iterated and never held; see `read_lines`."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[str]:
+        """Open the file and yield its lines."""
+        return read_lines(self.path)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The parts of a named corpus; each can be iterated any number of times."""
+
+    name: str
+    train: Iterable[str]
+    valid: Iterable[str] | None = None
+    test: Iterable[str] | None = None
+
+    @property
+    def held_out(self) -> Iterable[str]:
+        """The test part, or the validation part where there is none; raises UserError where there is neither."""
+        part = self.valid if self.test is None else self.test
+        if part is None:
+            raise UserError(f"{self.name} has neither a test nor a validation part; name a file of held-out text")
+        return part
+
+
+def read_texts(path: str | Path) -> Texts:
+    """Take a file as training text, or a folder by its `train`, `valid` and `test` files; `train` must exist."""
+    path = Path(path)
+    # os.path answers no where pathlib raises: for folders that may not be entered and names that are too long.
+    if os.path.isdir(path):
+        train, valid, test = (_part(path, part) for part in ("train", "valid", "test"))
+        if train is None:
+            raise UserError(f"the folder {path} has no train.txt; name the training text so ({', '.join(SUFFIXES)})")
+        return Texts(path.resolve().name, train, valid, test)
+    if not os.path.exists(path):
+        raise UserError(f"there is no file or folder {path}, or it may not be entered; check the path")
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is no regular file, and text is read more than once; save it to a file first")
+    return Texts(path.name.split(".")[0] or path.name, Lines(path))
+
+
+def _part(folder: Path, part: str) -> Lines | None:
+    found = [name for suffix in SUFFIXES if os.path.exists(folder / (name := f"{part}{suffix}"))]
+    if len(found) > 1:
+        raise UserError(f"the folder {folder} has both {found[0]} and {found[1]}; keep one of them")
+    return Lines(folder / found[0]) if found else None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation text; `shared` tells that the text was too short and serves as both."""
+
+    train: Iterable[str]
+    valid: Iterable[str]
+    shared: bool
+
+
+@dataclass(frozen=True)
+class _Selected:
+    texts: Iterable[str]
+    indices: frozenset[int]
+    inside: bool
+
+    def __iter__(self) -> Iterator[str]:
+        return (text for i, text in enumerate(self.texts) if (i in self.indices) == self.inside)
+
+
+def split_valid(texts: Iterable[str], seed: int) -> Split:
+    """Hold out 5 % of the lines, at most 5,000, chosen by the seed; fewer than 20 lines serve for both parts."""
+    num = sum(1 for _ in texts)
+    if num < 20:
+        return Split(texts, texts, shared=True)
+    chosen = np.random.default_rng(seed).choice(num, size=min(num // 20, 5000), replace=False)
+    held = frozenset(chosen.tolist())
+    return Split(_Selected(texts, held, inside=False), _Selected(texts, held, inside=True), shared=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Sequences side by side, filled up with `pad`; `mask` is True on real tokens, `eos` included."""
+
+    tokens: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(self.tokens.to(device), self.mask.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """N encoded sequences end to end: sequence n is `flat[offsets[n] : offsets[n + 1]]`, its `eos` included."""
+
+    flat: Int32[np.ndarray, " L"]
+    offsets: Int64[np.ndarray, " N_plus_1"]
+    vocabulary: Vocabulary
+
+    def __len__(self) -> int:
+        """Return N, the number of sequences."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> Int64[np.ndarray, " N"]:
+        """The number of tokens of each sequence, `eos` included."""
+        return np.diff(self.offsets)
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of tokens of all sequences, `eos` included."""
+        return len(self.flat)
+
+    def batch(self, indices: Int[np.ndarray, " B"], width: int | None) -> Batch:
+        """Return the sequences at the indices, padded to `width`, or to the longest of them."""
+        starts = self.offsets[indices]
+        lengths = self.offsets[indices + 1] - starts
+        longest = int(lengths.max(initial=0))
+        width = longest if width is None else width
+        assert longest <= width, f"a sequence of {longest} tokens does not fit a batch of width {width}"
+        columns = np.arange(width)
+        mask = columns < lengths[:, None]
+        tokens = np.full(mask.shape, self.vocabulary.pad, dtype=np.int64)
+        tokens[mask] = self.flat[(starts[:, None] + columns)[mask]]
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(mask))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What `encode` saw: sequences kept and left out, and the tokens of those kept (`eos` included).
+
+    `longest` is the largest number of tokens of any sequence, those left out included: the `max_length` that fits all.
+    """
+
+    kept: int
+    too_long: int
+    unknown_tokens: int
+    tokens: int
+    longest: int
+    empty: int
+
+
+def encode(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None) -> tuple[Corpus, Counts]:
+    """Encode texts in one pass, each closed by `eos` where the vocabulary has one.
+
+    Sequences of more than `max_length` tokens (`eos` included) and texts without a token are left out and counted.
+    Beyond 64 MiB the ids lie in a temporary file without a name, so that memory grows by 8 bytes a sequence.
+    Raises UserError where nothing is left, WorkError where the temporary file cannot be written.
+    """
+    vocabulary = tokenizer.vocabulary
+    eos = [] if vocabulary.eos is None else [vocabulary.eos]
+    offsets = array("q", [0])
+    too_long = empty = unknown_tokens = longest = 0
+    try:
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+            for text in texts:
+                ids = tokenizer.encode(text)
+                if not ids:
+                    empty += 1
+                    continue
+                ids += eos
+                longest = max(longest, len(ids))
+                if max_length is not None and len(ids) > max_length:
+                    too_long += 1
+                    continue
+                if vocabulary.unk is not None:
+                    unknown_tokens += ids.count(vocabulary.unk)
+                offsets.append(offsets[-1] + len(ids))
+                file.write(array("i", ids))
+            flat = _flat(file)
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise WorkError(
+            f"no room for the encoded text in {folder} ({error.strerror}); free some or set TMPDIR"
+        ) from error
+    kept = len(offsets) - 1
+    if too_long and not kept:
+        raise UserError(
+            f"all {too_long} sequences are longer than max_length {max_length}; the longest has {longest} tokens"
+        )
+    if not kept:
+        raise UserError("there is no text to encode; give at least one line that is not blank")
+    corpus = Corpus(flat, np.frombuffer(offsets, dtype=np.int64), vocabulary)
+    return corpus, Counts(kept, too_long, unknown_tokens, corpus.num_tokens, longest, empty)
+
+
+def _flat(file: tempfile.SpooledTemporaryFile[bytes]) -> Int32[np.ndarray, " L"]:
+    if file.tell() > IN_MEMORY:
+        file.flush()
+        return np.memmap(file, dtype=np.int32, mode="r")
+    file.seek(0)
+    return np.frombuffer(file.read(), dtype=np.int32)

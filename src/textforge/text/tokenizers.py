@@ -1,0 +1,219 @@
+"""Texts to ids and back: by word, by character, or by byte pairs."""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from textforge.errors import CallError, UserError, nearest
+from textforge.text.vocabulary import UNKNOWN_TEXT, Vocabulary
+
+if TYPE_CHECKING:
+    import tokenizers
+
+BPE_SIZE = 8192
+CHOICE_LINES = 1000
+# Scripts written without white space between words: Thai, Lao, Burmese, Khmer, kana and Han.
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What turns a text into ids of its vocabulary, and ids into a text."""
+
+    @property
+    def name(self) -> str:
+        """The name under which `train` makes this kind."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The ids and their meaning."""
+
+    @property
+    def unit(self) -> str:
+        """What one symbol is, in words, for the settings of a metric."""
+
+    def split(self, text: str) -> list[str]:
+        """Cut a text into symbols, known or not."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, without `bos` and `eos`."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of the ids up to the first `eos`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` needs, ready for JSON."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """Words as white space separates them; `decode` puts one space between words."""
+
+    name: ClassVar[str] = "word"
+    unit: ClassVar[str] = "white space"
+    vocabulary: Vocabulary
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Return the words."""
+        return text.split()
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id per word."""
+        return self.vocabulary.encode(text.split())
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the words joined by single spaces."""
+        return " ".join(self.vocabulary.decode(ids))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the vocabulary."""
+        return {"tokenizer": self.name, "vocabulary": self.vocabulary.to_dict()}
+
+
+@dataclass(frozen=True)
+class Char:
+    """Every code point is a symbol, white space too, so texts of known characters come back unchanged.
+
+    An unknown character is decoded as U+FFFD, so that a text keeps its length and `unk` stays `unk` when read again.
+    """
+
+    name: ClassVar[str] = "char"
+    unit: ClassVar[str] = "character"
+    vocabulary: Vocabulary
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Return the code points."""
+        return list(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id per code point."""
+        return self.vocabulary.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the characters joined."""
+        return "".join("\ufffd" if symbol == UNKNOWN_TEXT else symbol for symbol in self.vocabulary.decode(ids))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the vocabulary."""
+        return {"tokenizer": self.name, "vocabulary": self.vocabulary.to_dict()}
+
+
+@dataclass(frozen=True)
+class Bpe:
+    """Byte-level byte-pair encoding (Sennrich et al., ACL 2016), by the Hugging Face library `tokenizers`.
+
+    Every text of every script comes back unchanged and nothing is unknown, because the 256 bytes are symbols. The
+    model is held as that library's JSON text. A sampled sequence that is not valid UTF-8 shows U+FFFD in its place.
+    """
+
+    name: ClassVar[str] = "bpe"
+    unit: ClassVar[str] = "byte pair"
+    model: str
+
+    @cached_property
+    def _model(self) -> "tokenizers.Tokenizer":
+        model: tokenizers.Tokenizer = _hugging_face().Tokenizer.from_str(self.model)
+        return model
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The byte pairs in the order of their ids, and `eos`."""
+        ids = self._model.get_vocab()
+        return Vocabulary.create(sorted(ids, key=ids.__getitem__), unk=False)
+
+    def split(self, text: str) -> list[str]:
+        """Return the byte pairs."""
+        return self._model.encode(text).tokens
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of the byte pairs."""
+        return self._model.encode(text).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text whose bytes the ids stand for."""
+        vocabulary = self.vocabulary
+        emitted = itertools.takewhile(lambda i: i != vocabulary.eos, ids)
+        return self._model.decode([i for i in emitted if i < vocabulary.vocab_size])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the model."""
+        return {"tokenizer": self.name, "model": self.model}
+
+
+def train(name: str, texts: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Tokenizer:
+    """Make the tokenizer `word`, `char` or `bpe` from texts, read once.
+
+    Symbols seen fewer than `min_count` times are left to `unk`; for `bpe` it is how often a pair must occur to be
+    merged, and at least 2. `max_size` bounds the symbols (`bpe`: 8,192 unless told otherwise).
+    """
+    match name:
+        case "word":
+            return Word(Vocabulary.build(map(str.split, texts), min_count=min_count, max_size=max_size))
+        case "char":
+            return Char(Vocabulary.build(texts, min_count=min_count, max_size=max_size))
+        case "bpe":
+            return _train_bpe(texts, min_count=max(min_count, 2), max_size=BPE_SIZE if max_size is None else max_size)
+    known = ("word", "char", "bpe")
+    raise CallError(f"there is no tokenizer '{name}'; use {', '.join(known)}{nearest(name, known)}")
+
+
+def _train_bpe(texts: Iterable[str], *, min_count: int, max_size: int) -> Bpe:
+    library = _hugging_face()
+    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
+    if max_size < len(alphabet):
+        raise UserError(f"max_size {max_size} is too small for bpe, which starts from {len(alphabet)} bytes; raise it")
+    model = library.Tokenizer(library.models.BPE())
+    model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=max_size, min_frequency=min_count, initial_alphabet=alphabet, show_progress=False
+    )
+    model.train_from_iterator(texts, trainer)
+    return Bpe(model.to_str())
+
+
+def _hugging_face() -> ModuleType:
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise UserError("the bpe tokenizer needs a library that is absent; run: pip install 'textforge[hf]'") from None
+    return tokenizers
+
+
+def choose(texts: Iterable[str]) -> str:
+    """Return `word` or `char`, whichever suits the first 1,000 lines.
+
+    `word` where at least half of the lines have white space inside and the pieces between are as long as words: on
+    average at most 12 characters, or at most 3 where most pieces are of a script that puts no white space between
+    words. So English, and Chinese with a space after every character or word, go by word; names, molecules, DNA, and
+    Chinese as it is commonly written go by character.
+    """
+    lines = [line.split() for line in itertools.islice(texts, CHOICE_LINES)]
+    pieces = [piece for line in lines for piece in line]
+    if not pieces or 2 * sum(len(line) > 1 for line in lines) < len(lines):
+        return "char"
+    unspaced = sum(UNSPACED.search(piece) is not None for piece in pieces)
+    longest = 3 if 2 * unspaced > len(pieces) else 12
+    return "word" if sum(map(len, pieces)) <= longest * len(pieces) else "char"
+
+
+def from_dict(data: Mapping[str, Any]) -> Tokenizer:
+    """Rebuild a tokenizer from what its `to_dict` returned; raises UserError for anything else."""
+    match data:
+        case {"tokenizer": "word", "vocabulary": dict(vocabulary)}:
+            return Word(Vocabulary.from_dict(vocabulary))
+        case {"tokenizer": "char", "vocabulary": dict(vocabulary)}:
+            return Char(Vocabulary.from_dict(vocabulary))
+        case {"tokenizer": "bpe", "model": str(model)}:
+            return Bpe(model)
+    raise UserError(
+        "the stored tokenizer is not one of ours; it needs tokenizer (word, char or bpe) and its vocabulary"
+    )

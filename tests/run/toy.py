@@ -1,0 +1,201 @@
+"""A small method with everything that could go wrong at a resume, and a way to compare the runs that it leaves."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from textforge.run import Measurement, Run, load_checkpoint
+
+QUIET = Console(quiet=True)
+
+
+class Generator(nn.Module):
+    """Shared weights, dropout, and a buffer that training changes."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 4)
+        self.dropout = nn.Dropout(0.3)
+        self.output = nn.Linear(4, 5, bias=False)
+        self.output.weight = self.embedding.weight
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.training:
+            self.seen += len(tokens)
+        logits = self.output(self.dropout(self.embedding(tokens[:, 0])))
+        return nn.functional.cross_entropy(logits, tokens[:, 1])
+
+
+class Batches:
+    """Tokens as a function of the position alone."""
+
+    def __init__(self) -> None:
+        self.position = 0
+
+    def next(self) -> Tensor:
+        self.position += 1
+        return torch.tensor([[(self.position * i) % 5, (self.position + i * i) % 5] for i in range(4)])
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class Moving:
+    """A mean that moves; its beginning is drawn at random."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "history": (self.value.sum(), [None, "x", {1: 2.5}])}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value = state["value"]
+
+
+def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+    """Draw random numbers and count calls in training mode, as an evaluation that disturbs the training would."""
+    tokens = torch.randint(5, (6, 2))
+    scalars = {"nll_valid": float(generator(tokens)), "entropy": float(torch.rand(()))}
+    if phase_end:
+        scalars["nll_oracle"] = math.inf
+    return Measurement(scalars, [f"{torch.rand(()).item()}\nsecond line", "\u2028 \\ ."])
+
+
+def train(run: Run, after: Callable[[str, int], None] = lambda phase, i: None) -> Generator:
+    """Train in two phases, with state that is drawn, loaded and set up between them."""
+    generator = Generator()
+    optimizer = torch.optim.Adam(generator.parameters(), lr=0.1)
+    run.setup("generator", generator, optimizer)
+    batches = run.track("batches", Batches())
+    schedule = run.track("schedule", torch.optim.lr_scheduler.StepLR(optimizer, 2))
+    for i in run.phase("pretrain", 10, evaluate_every=2, patience=2):
+        loss = generator(batches.next())
+        run.step(optimizer, loss, clip=0.5)
+        schedule.step()
+        run.log(loss=loss, iteration_of_loop=i, rate=schedule.get_last_lr()[0])
+        after("pretrain", i)
+    run.load_best()
+    discriminator = nn.Linear(4, 1)
+    d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.1, momentum=0.9)
+    run.setup("discriminator", discriminator, d_optimizer)
+    moving = run.track("moving", Moving(torch.randn(3)))
+    for i in run.phase("adversarial", 5, evaluate_every=2):
+        for _ in range(2):
+            fake = generator.dropout(generator.embedding(torch.randint(5, (4,))))
+            d_loss = discriminator(fake.detach() + moving.value.sum()).exp().mean()
+            run.step(d_optimizer, d_loss)
+            run.log(d_loss=d_loss)
+        run.step(optimizer, generator(batches.next()) - discriminator(fake).mean())
+        moving.value = 0.9 * moving.value + torch.rand(3)
+        generator.dropout.train(i % 2 == 0)  # a mode that crosses iterations
+        after("adversarial", i)
+    return generator
+
+
+def start(folder: Path, *, resume: bool = False, seconds: float = 0.0) -> Run:
+    """Open a run for `train`; by default, it saves at every iteration."""
+    return Run(
+        folder, seed=2, device="cpu", resume=resume, evaluate=evaluate, console=QUIET, checkpoint_seconds=seconds
+    )
+
+
+def start_bare(folder: Path, *, resume: bool = False) -> Run:
+    """Open a run that evaluates nothing, and saves at the end of a phase only."""
+    return Run(folder, seed=0, device="cpu", resume=resume, console=QUIET, checkpoint_seconds=1e9)
+
+
+def complete(folder: Path, *, resume: bool = False) -> Generator:
+    """Train to the end."""
+    with start(folder, resume=resume) as run:
+        return train(run)
+
+
+def hold(folder: Path, ready: Any) -> None:
+    """Open a run and keep it, in a process of its own."""
+    with start_bare(folder):
+        ready.set()
+        signal.pause()
+
+
+def kill_at_call(number: int) -> None:
+    """Kill this process at its n-th call that touches the disk; a write is killed when half of it is done."""
+    calls = 0
+
+    def armed(name: str) -> None:
+        original = getattr(os, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                if name == "write":
+                    original(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+
+        setattr(os, name, call)
+
+    for name in ("open", "write", "fsync", "replace", "unlink", "ftruncate", "mkdir"):
+        armed(name)
+
+
+def killed(folder: Path, number: int) -> None:
+    """Run in a process of its own that kills itself."""
+    kill_at_call(number)
+    complete(folder, resume=True)
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl without the seconds, which no two runs share."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Return the newest checkpoint without what depends on the clock: the seconds, and so the length of the records."""
+    saved = load_checkpoint(folder)
+    del saved["seconds"], saved["log"]["offset"]
+    return saved
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Return all that a finished run leaves."""
+    return {
+        "records": records(folder),
+        "samples": {path.name: path.read_bytes() for path in (folder / "samples").iterdir()},
+        "last": state(folder),
+        "best": load_checkpoint(folder, "best"),
+        "generations": sorted(path.name for path in (folder / "checkpoints").glob("0*")),
+    }
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return the places where two nested states are not the same, types and bits included."""
+    if type(one) is not type(other):
+        return [f"{path}: {type(one)} {type(other)}"]
+    if isinstance(one, Tensor):
+        return [] if one.dtype == other.dtype and torch.equal(one, other) else [path]
+    if isinstance(one, dict):
+        if list(one) != list(other):
+            return [f"{path}: {list(one)} {list(other)}"]
+        return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
+    if isinstance(one, list | tuple):
+        if len(one) != len(other):
+            return [f"{path}: {len(one)} {len(other)}"]
+        return [found for i in range(len(one)) for found in differences(one[i], other[i], f"{path}/{i}")]
+    return [] if one == other else [f"{path}: {one} {other}"]

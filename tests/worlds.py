@@ -1,0 +1,230 @@
+"""Worlds so small that every sequence can be listed: expectations become sums, and any reward can be written as a table.
+
+The references here know no state: they read each prefix from `bos` on, one row at a time.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from textforge.decoding import Generator
+from textforge.nets.lstm import LSTMGenerator
+from textforge.text import Vocabulary
+
+Prefix = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """A language of all sequences up to a length: closed by `eos`, or as long as they can be."""
+
+    vocabulary: Vocabulary
+    max_length: int
+
+    @cached_property
+    def sequences(self) -> Int[Tensor, "K T"]:
+        """All sequences, padded."""
+        ended = [[]] if self.vocabulary.eos is None else self._closed()
+        whole = [list(row) for row in itertools.product(self._going, repeat=self.max_length)]
+        rows = [row for row in [*ended, *whole] if row]
+        pad = self.vocabulary.pad
+        return torch.tensor([row + [pad] * (self.max_length - len(row)) for row in rows])
+
+    @property
+    def _going(self) -> list[int]:
+        return [i for i in range(self.vocabulary.vocab_size) if i != self.vocabulary.eos]
+
+    def _closed(self) -> list[list[int]]:
+        eos = self.vocabulary.eos
+        assert eos is not None
+        lengths = range(self.max_length)
+        return [[*row, eos] for length in lengths for row in itertools.product(self._going, repeat=length)]
+
+    @property
+    def mask(self) -> Bool[Tensor, "K T"]:
+        """True on real tokens of `sequences`."""
+        return self.sequences != self.vocabulary.pad
+
+    def prefixes(self) -> list[Prefix]:
+        """Return every prefix that can go on, the empty one first."""
+        real = {tuple(row[:t].tolist()) for row in self.sequences for t in range(self.max_length)}
+        open_ = {p for p in real if self.vocabulary.pad not in p and self.vocabulary.eos not in p}
+        return sorted(open_, key=lambda p: (len(p), p))
+
+    def index(self, tokens: Int[Tensor, "R T"]) -> Int[Tensor, " R"]:
+        """Return the row of `sequences` that each row equals; KeyError for what is no sequence of the world."""
+        rows = {tuple(row): i for i, row in enumerate(self.sequences.tolist())}
+        return torch.tensor([rows[tuple(row)] for row in tokens.tolist()])
+
+    def reward(self, values: Float[Tensor, " K"]) -> Callable[[Tensor], Tensor]:
+        """Return the reward that is this table."""
+        return lambda tokens: values[self.index(tokens)]
+
+
+FIXED = World(Vocabulary.create("abc", unk=False, eos=False), 3)
+SHARED_BOS = World(Vocabulary.create("abc", unk=False, eos=False, bos=0), 3)
+ENDING = World(Vocabulary.create("ab", unk=False, eos=True), 4)
+WORLDS = {"fixed": FIXED, "shared-bos": SHARED_BOS, "ending": ENDING}
+
+
+class TableGenerator(nn.Module):
+    """A generator whose logits are a table with a row for each prefix.
+
+    It demands what every generator may rely on: `bos` first, then only tokens that can be emitted, never past `eos`.
+    """
+
+    def __init__(self, world: World, seed: int, std: float = 1.0) -> None:
+        super().__init__()
+        self.vocabulary = world.vocabulary
+        self.max_length = world.max_length
+        size = self.vocabulary.vocab_size
+        num_prefixes = sum(size**t for t in range(world.max_length))
+        drawn = torch.randn(num_prefixes, size, generator=torch.Generator().manual_seed(seed))
+        self.table = nn.Parameter(std * drawn)
+
+    def initial_state(self, batch: int, context: Any = None) -> dict[str, list[Tensor]]:
+        return {"prefix": [torch.full((batch,), -1, device=self.table.device)]}
+
+    def step(self, token: Tensor, state: dict[str, list[Tensor]]) -> tuple[Tensor, dict[str, list[Tensor]]]:
+        (prefix,) = state["prefix"]
+        size = self.vocabulary.vocab_size
+        first = prefix < 0
+        assert (token[first] == self.vocabulary.bos).all(), "a sequence begins with bos"
+        assert (token[~first] < size).all(), "only what was emitted is read"
+        assert self.vocabulary.eos is None or (token[~first] != self.vocabulary.eos).all(), "nothing follows eos"
+        prefix = torch.where(first, 0, prefix * size + token + 1)
+        return self.table[prefix], {"prefix": [prefix]}
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        size = self.vocabulary.vocab_size
+        log_probs = torch.zeros(tokens.shape, dtype=self.table.dtype)
+        columns = []
+        prefix = torch.zeros(len(tokens), dtype=torch.long)
+        for t in range(tokens.shape[1]):
+            real = tokens[:, t] != self.vocabulary.pad
+            token = torch.where(real, tokens[:, t], 0)
+            scores = self.table[torch.where(real, prefix, 0)].log_softmax(1).gather(1, token[:, None]).squeeze(1)
+            columns.append(torch.where(real, scores, log_probs[:, t]))
+            prefix = prefix * size + token + 1
+        return torch.stack(columns, 1)
+
+
+def wide_lstm(world: World, seed: int, *, num_layers: int = 1, dropout: float = 0.0) -> LSTMGenerator:
+    """An LSTM whose weights are so large (standard deviation 1) that no two prefixes are followed alike."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LSTMGenerator(
+            world.vocabulary,
+            world.max_length,
+            embedding_dim=4,
+            hidden_dim=5,
+            num_layers=num_layers,
+            dropout=dropout,
+            init_std=1.0,
+        )
+
+
+GENERATORS: dict[str, Callable[[World, int], nn.Module]] = {"table": TableGenerator, "lstm": wide_lstm}
+
+
+def random_values(world: World, seed: int) -> Float[Tensor, " K"]:
+    """An arbitrary reward table."""
+    return torch.randn(len(world.sequences), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def next_logits(generator: Generator, prefix: Prefix) -> Float[Tensor, " V"]:
+    """Return the logits behind a prefix, read from its beginning."""
+    state = generator.initial_state(1)
+    for token in (generator.vocabulary.bos, *prefix):
+        logits, state = generator.step(torch.tensor([token]), state)
+    return logits[0]
+
+
+def next_probs(generator: Generator, prefix: Prefix) -> list[float]:
+    """Return the probability of each token behind a prefix."""
+    probs: list[float] = next_logits(generator, prefix).softmax(0).tolist()
+    return probs
+
+
+def real_tokens(generator: Generator, row: Sequence[int]) -> Prefix:
+    """Return a row without its padding."""
+    return tuple(token for token in row if token != generator.vocabulary.pad)
+
+
+def exact_log_probs(generator: Generator, world: World, temperature: float = 1.0) -> Float[Tensor, "K T"]:
+    """Return the log-probability of every token of every sequence; 0 on padding."""
+    scores = torch.zeros(world.sequences.shape)
+    for k, row in enumerate(world.sequences.tolist()):
+        tokens = real_tokens(generator, row)
+        for t, token in enumerate(tokens):
+            scores[k, t] = (next_logits(generator, tokens[:t]) / temperature).log_softmax(0)[token]
+    return scores
+
+
+def exact_probs(generator: Generator, world: World) -> Float[Tensor, " K"]:
+    """Return the probability of every sequence."""
+    return exact_log_probs(generator, world).sum(1).exp()
+
+
+def exact_value(generator: Generator, world: World, reward: Callable[[Tensor], Tensor], prefix: Prefix) -> float:
+    """Return the expected reward of what follows a prefix: V(s) = sum over a of G(a | s) V(s, a)."""
+    eos, pad = world.vocabulary.eos, world.vocabulary.pad
+    if len(prefix) == world.max_length or (prefix and prefix[-1] == eos):
+        whole = torch.tensor([[*prefix, *[pad] * (world.max_length - len(prefix))]])
+        return float(reward(whole))
+    return sum(
+        probability * exact_value(generator, world, reward, (*prefix, token))
+        for token, probability in enumerate(next_probs(generator, prefix))
+    )
+
+
+def exact_q(
+    generator: Generator, world: World, reward: Callable[[Tensor], Tensor], tokens: Int[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """Return Q(Y_{1:t-1}, y_t) for every token of some sequences; 0 on padding."""
+    q = torch.zeros(tokens.shape)
+    for b, row in enumerate(tokens.tolist()):
+        prefix = real_tokens(generator, row)
+        for t in range(len(prefix)):
+            q[b, t] = exact_value(generator, world, reward, prefix[: t + 1])
+    return q
+
+
+def chi_square_z(counts: Int[np.ndarray, " K"], probs: Float[np.ndarray, " K"]) -> float:
+    """Return by how many standard deviations the counts fit their probabilities worse than chance would have it.
+
+    The cube-root normal approximation to Pearson's chi-square; the rarest cells are taken together until they expect 5.
+    `inf` where something of probability 0 occurred.
+    """
+    if counts[probs == 0].sum():
+        return np.inf
+    order = np.argsort(probs)[np.count_nonzero(probs == 0) :]
+    expected, counts = counts.sum() * probs[order], counts[order]
+    start = np.searchsorted(np.cumsum(expected), 5.0)
+    cells = np.concatenate([[0], np.arange(start + 1, len(order))])
+    expected, counts = np.add.reduceat(expected, cells), np.add.reduceat(counts, cells)
+    if len(counts) < 2:
+        return 0.0
+    degrees = len(counts) - 1
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    return float(((statistic / degrees) ** (1 / 3) - 1 + 2 / (9 * degrees)) / (2 / (9 * degrees)) ** 0.5)
+
+
+def frequencies_z(world: World, tokens: Int[Tensor, "R T"], probs: Float[Tensor, " K"]) -> float:
+    """Return how badly drawn sequences fit exact probabilities, in standard deviations."""
+    counts = np.bincount(world.index(tokens).numpy(), minlength=len(world.sequences))
+    return chi_square_z(counts, probs.double().numpy())
+
+
+def gradient(value: Tensor, module: nn.Module) -> Float[Tensor, " P"]:
+    """Return the gradient of a number with respect to all parameters, end to end."""
+    parts = torch.autograd.grad(value, list(module.parameters()), allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])
