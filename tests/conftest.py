@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Derandomized: a run of the suite is a function of the code. No deadline: shared machines are slow at random.
-settings.register_profile("textforge", derandomize=True, deadline=None, database=None)
-settings.load_profile("textforge")
+settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+# Where a failure is expected, nobody reads the smallest example, which takes long to find.
+settings.register_profile("mutants", settings.get_profile("suite"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def is_local(host: str) -> bool:

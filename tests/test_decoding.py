@@ -151,21 +151,16 @@ def test_modes_come_back_after_an_error() -> None:
 # --- Infilling ---
 
 
-def infilled_probs(generator: Generator, world: World, given: Tensor, given_mask: Tensor) -> Tensor:
+def infilled_probs(world: World, following: dict[worlds.Prefix, Tensor], given: Tensor, given_mask: Tensor) -> Tensor:
     """Enumerate: each blank by its conditional, without `eos` in front of a given token."""
-    eos, result = world.vocabulary.eos, []
-    for row in world.sequences.tolist():
-        tokens, probability = worlds.real_tokens(generator, row), 1.0
-        for t, token in enumerate(tokens):
-            if given_mask[t]:
-                probability *= float(token == given[t])
-                continue
-            probs = worlds.next_probs(generator, tokens[:t])
-            if eos is not None and given_mask[t + 1 :].any():
-                probs[eos] = 0.0
-            probability *= probs[token] / sum(probs)
-        result.append(probability)
-    return torch.tensor(result)
+    probabilities = torch.ones(len(world.sequences))
+    for k, row in enumerate(world.sequences.tolist()):
+        for t in range(int(world.mask[k].sum())):
+            probs = following[tuple(row[:t])].exp()
+            if world.vocabulary.eos is not None and given_mask[t + 1 :].any():
+                probs[world.vocabulary.eos] = 0.0
+            probabilities[k] *= float(row[t] == given[t]) if given_mask[t] else probs[row[t]] / probs.sum()
+    return probabilities
 
 
 def given_cases(world: World) -> list[tuple[list[int], list[bool]]]:
@@ -182,11 +177,12 @@ def given_cases(world: World) -> list[tuple[list[int], list[bool]]]:
 
 
 def test_infilling_follows_the_conditionals_from_left_to_right(world: World, generator: Any) -> None:
+    following = worlds.conditionals(generator, world)
     for row, pattern in given_cases(world):
-        given = torch.tensor(row).expand(3000, -1)
-        given_mask = torch.tensor(pattern).expand(3000, -1)
+        given = torch.tensor(row).expand(2000, -1)
+        given_mask = torch.tensor(pattern).expand(2000, -1)
         filled = decode(generator, given, given_mask)
-        probs = infilled_probs(generator, world, given[0], given_mask[0])
+        probs = infilled_probs(world, following, given[0], given_mask[0])
         assert probs.sum().item() == pytest.approx(1, abs=1e-12)
         assert worlds.frequencies_z(world, filled.tokens, probs) < 4.5, (row, pattern)
         assert torch.equal(filled.tokens[given_mask], given[given_mask])
@@ -196,11 +192,11 @@ def test_infilling_follows_the_conditionals_from_left_to_right(world: World, gen
 
 def test_rows_of_a_batch_may_have_different_blanks(world: World, generator: Any) -> None:
     """One batch of all cases, mixed, equals the cases one at a time."""
-    cases = given_cases(world)
-    rows, patterns = zip(*cases * 800, strict=True)
+    cases, following = given_cases(world), worlds.conditionals(generator, world)
+    rows, patterns = zip(*cases * 600, strict=True)
     filled = decode(generator, torch.tensor(rows), torch.tensor(patterns))
     for number, (row, pattern) in enumerate(cases):
-        probs = infilled_probs(generator, world, torch.tensor(row), torch.tensor(pattern))
+        probs = infilled_probs(world, following, torch.tensor(row), torch.tensor(pattern))
         assert worlds.frequencies_z(world, filled.tokens[number :: len(cases)], probs) < 4.5, (row, pattern)
 
 
@@ -232,6 +228,7 @@ def test_rollouts_continue_every_prefix_as_the_generator_would(
 
 def test_rollouts_are_drawn_from_what_follows_their_prefix(world: World) -> None:
     generator = worlds.TableGenerator(world, 1)
+    following = worlds.conditionals(generator, world)
     row = world.sequences[-1]
     rollouts = roll_out(generator, torch.stack([row, world.sequences[0]]), 6000)
     for (b, t), tokens in zip(
@@ -243,7 +240,7 @@ def test_rollouts_are_drawn_from_what_follows_their_prefix(world: World) -> None
         assert (tokens[:, : t + 1] == prefix).all()
         mask = torch.arange(world.max_length) <= t
         given = torch.cat([prefix, row[t + 1 :]])
-        assert worlds.frequencies_z(world, tokens, infilled_probs(generator, world, given, mask)) < 4.5
+        assert worlds.frequencies_z(world, tokens, infilled_probs(world, following, given, mask)) < 4.5
 
 
 class Watched(nn.Module):
@@ -285,7 +282,7 @@ def test_sequence_without_a_proper_prefix_has_no_rollout() -> None:
 
 # --- Drawing one token ---
 
-SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 99, 100, 101, 4899, 4900, 4901, 5000]
+SIZES = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 99, 100, 101, 4899, 5000]
 
 
 def even(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ The references here know no state: they read each prefix from `bos` on, one row 
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,9 +59,12 @@ class World:
         return sorted(open_, key=lambda p: (len(p), p))
 
     def index(self, tokens: Int[Tensor, "R T"]) -> Int[Tensor, " R"]:
-        """Return the row of `sequences` that each row equals; KeyError for what is no sequence of the world."""
-        rows = {tuple(row): i for i, row in enumerate(self.sequences.tolist())}
-        return torch.tensor([rows[tuple(row)] for row in tokens.tolist()])
+        """Return the row of `sequences` that each row equals; fails for what is no sequence of the world."""
+        places = len(self.vocabulary) ** torch.arange(self.max_length)
+        codes, order = (self.sequences * places).sum(1).sort()
+        found = order[torch.searchsorted(codes, (tokens * places).sum(1)).clamp(max=len(codes) - 1)]
+        assert torch.equal(self.sequences[found], tokens), "every row is a sequence of the world"
+        return found
 
     def reward(self, values: Float[Tensor, " K"]) -> Callable[[Tensor], Tensor]:
         """Return the reward that is this table."""
@@ -148,24 +151,18 @@ def next_logits(generator: Generator, prefix: Prefix) -> Float[Tensor, " V"]:
     return logits[0]
 
 
-def next_probs(generator: Generator, prefix: Prefix) -> list[float]:
-    """Return the probability of each token behind a prefix."""
-    probs: list[float] = next_logits(generator, prefix).softmax(0).tolist()
-    return probs
-
-
-def real_tokens(generator: Generator, row: Sequence[int]) -> Prefix:
-    """Return a row without its padding."""
-    return tuple(token for token in row if token != generator.vocabulary.pad)
+def conditionals(generator: Generator, world: World, temperature: float = 1.0) -> dict[Prefix, Float[Tensor, " V"]]:
+    """Return for every prefix that can go on the log-probability of each next token."""
+    return {p: (next_logits(generator, p) / temperature).log_softmax(0) for p in world.prefixes()}
 
 
 def exact_log_probs(generator: Generator, world: World, temperature: float = 1.0) -> Float[Tensor, "K T"]:
     """Return the log-probability of every token of every sequence; 0 on padding."""
+    following = conditionals(generator, world, temperature)
     scores = torch.zeros(world.sequences.shape)
     for k, row in enumerate(world.sequences.tolist()):
-        tokens = real_tokens(generator, row)
-        for t, token in enumerate(tokens):
-            scores[k, t] = (next_logits(generator, tokens[:t]) / temperature).log_softmax(0)[token]
+        for t in range(int(world.mask[k].sum())):
+            scores[k, t] = following[tuple(row[:t])][row[t]]
     return scores
 
 
@@ -174,27 +171,27 @@ def exact_probs(generator: Generator, world: World) -> Float[Tensor, " K"]:
     return exact_log_probs(generator, world).sum(1).exp()
 
 
-def exact_value(generator: Generator, world: World, reward: Callable[[Tensor], Tensor], prefix: Prefix) -> float:
-    """Return the expected reward of what follows a prefix: V(s) = sum over a of G(a | s) V(s, a)."""
-    eos, pad = world.vocabulary.eos, world.vocabulary.pad
-    if len(prefix) == world.max_length or (prefix and prefix[-1] == eos):
-        whole = torch.tensor([[*prefix, *[pad] * (world.max_length - len(prefix))]])
-        return float(reward(whole))
-    return sum(
-        probability * exact_value(generator, world, reward, (*prefix, token))
-        for token, probability in enumerate(next_probs(generator, prefix))
-    )
+def exact_values(generator: Generator, world: World, values: Float[Tensor, " K"]) -> dict[Prefix, float]:
+    """Return the expected reward behind every prefix: V(s) = sum over a of G(a | s) V(s, a)."""
+    known = {
+        tuple(row[:length]): value
+        for row, length, value in zip(
+            world.sequences.tolist(), world.mask.sum(1).tolist(), values.tolist(), strict=True
+        )
+    }
+    following = conditionals(generator, world)
+    for prefix in reversed(world.prefixes()):
+        known[prefix] = sum(p * known[(*prefix, a)] for a, p in enumerate(following[prefix].exp().tolist()))
+    return known
 
 
-def exact_q(
-    generator: Generator, world: World, reward: Callable[[Tensor], Tensor], tokens: Int[Tensor, "B T"]
-) -> Float[Tensor, "B T"]:
-    """Return Q(Y_{1:t-1}, y_t) for every token of some sequences; 0 on padding."""
-    q = torch.zeros(tokens.shape)
-    for b, row in enumerate(tokens.tolist()):
-        prefix = real_tokens(generator, row)
-        for t in range(len(prefix)):
-            q[b, t] = exact_value(generator, world, reward, prefix[: t + 1])
+def exact_q(generator: Generator, world: World, values: Float[Tensor, " K"]) -> Float[Tensor, "K T"]:
+    """Return Q(Y_{1:t-1}, y_t) for every token of every sequence, under a table of rewards; 0 on padding."""
+    known = exact_values(generator, world, values)
+    q = torch.zeros(world.sequences.shape)
+    for k, row in enumerate(world.sequences.tolist()):
+        for t in range(int(world.mask[k].sum())):
+            q[k, t] = known[tuple(row[: t + 1])]
     return q
 
 
@@ -226,5 +223,6 @@ def frequencies_z(world: World, tokens: Int[Tensor, "R T"], probs: Float[Tensor,
 
 def gradient(value: Tensor, module: nn.Module) -> Float[Tensor, " P"]:
     """Return the gradient of a number with respect to all parameters, end to end."""
-    parts = torch.autograd.grad(value, list(module.parameters()), allow_unused=True, materialize_grads=True)
+    parameters = list(module.parameters())
+    parts = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
     return torch.cat([part.flatten() for part in parts])

@@ -1,7 +1,6 @@
 """A run that was cut, killed or signalled equals one that never was."""
 
 import itertools
-import multiprocessing
 import random
 import signal
 from collections.abc import Callable
@@ -21,14 +20,6 @@ from textforge.run import Measurement, Run, load_checkpoint
 from textforge.run.seeds import random_state
 
 ITERATIONS = [("pretrain", i) for i in range(8)] + [("adversarial", i) for i in range(5)]
-
-
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Processes that start with everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["run.toy", "lightning_fabric", "torch.utils.tensorboard"])
-    return context
 
 
 @pytest.fixture(scope="module")

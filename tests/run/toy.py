@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -119,6 +121,32 @@ def start_bare(folder: Path, *, resume: bool = False) -> Run:
     return Run(folder, seed=0, device="cpu", resume=resume, console=QUIET, checkpoint_seconds=1e9)
 
 
+def nlls(*values: float) -> Callable[..., Measurement]:
+    """Return an evaluation that finds these values; its sample says whether it was told of the end of a phase."""
+    left = iter(values)
+
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        return Measurement({"nll_valid": next(left)}, [str(phase_end)])
+
+    return evaluate
+
+
+def evaluated(folder: Path, evaluate: Callable[..., Measurement], console: Console = QUIET) -> Run:
+    run = Run(folder, seed=0, device="cpu", evaluate=evaluate, console=console, checkpoint_seconds=1e9)
+    run.setup("generator", Counter())
+    return run
+
+
+class Counter(nn.Module):
+    """A generator that knows how long it was trained."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+
 def complete(folder: Path, *, resume: bool = False) -> Generator:
     """Train to the end."""
     with start(folder, resume=resume) as run:
@@ -158,6 +186,52 @@ def killed(folder: Path, number: int) -> None:
     """Run in a process of its own that kills itself."""
     kill_at_call(number)
     complete(folder, resume=True)
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows with every read of a tensor, for which the host waits where it is on an accelerator."""
+    reads: list[str] = []
+
+    def counted(name: str) -> None:
+        original = getattr(Tensor, name)
+
+        def read(tensor: Tensor) -> object:
+            reads.append(name)
+            value: object = original(tensor)
+            return value
+
+        monkeypatch.setattr(Tensor, name, read)
+
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
+        counted(name)
+    return reads
+
+
+def descend(folder: Path, rank: int, size: int, clip: float | None) -> None:
+    """Train on this process's share of the data, and save the weights and gradients that it ends with."""
+    rows = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
+    torch.manual_seed(0)
+    # The last layer gets no gradient, and its absence must not count as a zero.
+    module = nn.ModuleList([nn.Linear(3, 2), nn.Linear(2, 1), nn.Linear(1, 1)]).double()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    with start_bare(folder / f"{rank}-of-{size}") as run:
+        if size > 1:
+            run._fabric = join_group(folder, rank, size)
+        run.setup("generator", module, optimizer)
+        for _ in range(3):
+            loss = module[1](module[0](rows[rank::size]).tanh()).exp().mean()
+            run.step(optimizer, loss, clip=clip)
+    gradients = {f"{name}.grad": p.grad for name, p in module.named_parameters() if p.grad is not None}
+    torch.save({**module.state_dict(), **gradients}, folder / f"{rank}-of-{size}.pt")
+
+
+def join_group(folder: Path, rank: int, size: int) -> Fabric:
+    """Join a group of processes on this machine that find each other by a file."""
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
+    torch.distributed.init_process_group("gloo", f"file://{folder / 'group'}", rank=rank, world_size=size)
+    fabric = Fabric(accelerator="cpu", devices=size, strategy="ddp")
+    fabric.launch()
+    return fabric
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

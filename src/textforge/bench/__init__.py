@@ -1,8 +1,8 @@
 """How fast this machine runs the expensive steps, against a naive reference and against the arithmetic floor.
 
-Times are of little use between machines, ratios are: each row is measured in one process, ours and the reference in turn.
-The floor is the operations that our algorithm cannot avoid at this machine's measured rate of matrix products, or the bytes
-that it must move at the measured rate of copying, whichever takes longer, part by part.
+Times are of little use between machines, ratios are: each row is measured in one process, ours and the reference in
+turn. The floor is the operations that our algorithm cannot avoid at this machine's measured rate of matrix products,
+or the bytes that it must move at the measured rate of copying, whichever takes longer, part by part.
 """
 
 import time
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch.nn import functional as F
 from torch.optim import Adam
 
 from textforge.bench.naive import naive_log_probs, naive_monte_carlo_q, naive_sample
 from textforge.decoding import sample
 from textforge.losses import discriminator_loss, nll, policy_gradient
 from textforge.methods.seqgan import Config, networks
+from textforge.nets.text_cnn import TextCNN
 from textforge.returns import monte_carlo_q
 from textforge.text import Vocabulary
 
@@ -71,7 +72,7 @@ def rows(*, fast: bool = False) -> list[Row]:
 
     def update(optimizer: Adam, loss: torch.Tensor) -> None:
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def generator_step() -> None:
@@ -94,15 +95,62 @@ def rows(*, fast: bool = False) -> list[Row]:
     def discriminator_step(sequences: torch.Tensor) -> None:
         update(d_optimizer, discriminator_loss(D(sequences).logits, torch.arange(size.batch) < size.batch // 2))
 
-    step = _step_floor(machine, size, config)
-    judged = size.batch * (size.rollouts * (size.length - 1) + 1)
+    # Rows that one pass of the generator's step must work through, and sequences that the discriminator must judge.
     drawn = size.batch * size.rollouts * size.length * (size.length - 1) // 2
-    windows = [(length, kernels) for length, kernels in config.d_windows if length <= size.length]
-    one_hot = nn.functional.one_hot(tokens, len(vocabulary)).float()
-    learnt = 3 * size.sequences * size.length  # forward and backward: three products where there was one
-    return [
-        _row("SeqGAN generator step", size, generator_step, naive_generator_step, drawn * step + judged * _judge_floor(machine, windows, size)),
-        _row("sampling", size, lambda: sample(G, size.sequences), lambda: naive_sample(G, size.sequences), size.sequences * size.length * step),
-        _row("MLE epoch", size, lambda: epoch(G), lambda: epoch(lambda y: naive_log_probs(G, y)), learnt * step),
-        _row("discriminator update", size, lambda: discriminator_step(tokens), lambda: discriminator_step(one_hot), 3 * size.batch * _convolution_floor(machine, windows, config, size)),
+    judged = size.batch * (size.rollouts * (size.length - 1) + 1)
+    emitted = size.sequences * size.length
+    step, looked_up, convolved = _floors(machine, size, config, D)
+    one_hot = F.one_hot(tokens, len(vocabulary)).float()
+    train = 3  # a forward and a backward pass are three products where there was one
+    work: list[tuple[str, Callable[[], None], Callable[[], None], float]] = [
+        ("SeqGAN generator step", generator_step, naive_generator_step, drawn * step + judged * looked_up),
+        (
+            "sampling",
+            lambda: _discard(sample(G, size.sequences)),
+            lambda: _discard(naive_sample(G, size.sequences)),
+            emitted * step,
+        ),
+        ("MLE epoch", lambda: epoch(G), lambda: epoch(lambda y: naive_log_probs(G, y)), train * emitted * step),
+        (
+            "discriminator update, against one-hot input",
+            lambda: discriminator_step(tokens),
+            lambda: discriminator_step(one_hot),
+            train * size.batch * convolved,
+        ),
     ]
+    result = []
+    for name, ours, naive, floor in work:
+        fast_seconds = min(_seconds(ours) for _ in range(size.repeats))
+        result.append(Row(name, fast_seconds, _seconds(naive) / fast_seconds, fast_seconds / floor))
+    return result
+
+
+def _floors(machine: Machine, size: Size, config: Config, D: TextCNN) -> tuple[float, float, float]:
+    """Return seconds for a step of the generator, and for a judgement with windows looked up or multiplied, per row."""
+    E, H, V = config.embedding_dim, config.hidden_dim, size.vocab_size
+    step = machine.seconds(2 * (E + H) * 4 * H, 0) + machine.seconds(2 * H * V, 8 * V)  # logits written and read
+    highway = machine.seconds(2 * 2 * D.num_features**2, 0)
+    windows = [(width, k, size.length - width + 1) for width, k in config.d_windows if width <= size.length]
+    looked_up = sum(machine.seconds(width * k * n, 4 * width * k * n) for width, k, n in windows)
+    convolved = sum(machine.seconds(2 * config.d_embedding_dim * width * k * n, 0) for width, k, n in windows)
+    return step, looked_up + highway, convolved + highway
+
+
+def measure_machine(side: int) -> Machine:
+    """Measure the best of several products of square matrices, and of several copies of memory beyond the caches."""
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    product = min(_seconds(lambda: _discard(a @ b)) for _ in range(5))
+    source = torch.rand(8 * side * side)
+    target = torch.empty_like(source)
+    copy = min(_seconds(lambda: _discard(target.copy_(source))) for _ in range(5))
+    return Machine(2 * side**3 / product, 2 * 4 * source.numel() / copy)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _discard(value: object) -> None:
+    """Turn a function's call into a statement."""

@@ -11,7 +11,7 @@ from textforge.returns import Reward
 def naive_monte_carlo_q(
     policy: Generator, tokens: Int[Tensor, "B T"], reward: Reward, num_rollouts: int
 ) -> Float[Tensor, "B T"]:
-    """Return what `returns.monte_carlo_q` estimates, by nested loops as the equation reads, for sequences without `eos`.
+    """Return what `returns.monte_carlo_q` estimates, by nested loops, for sequences without `eos`.
 
     Every prefix is read again for every roll-out, one batch of B at a time; tokens are drawn by `torch.multinomial`.
     """

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 from tyro.conf import OmitArgPrefixes
 
@@ -53,7 +53,7 @@ def _command(options: Options, config: Any) -> type:
     """Return the class of all flags, with these defaults: flat, without prefixes."""
     parts: list[Any] = [("options", OmitArgPrefixes[Options], options), ("place", OmitArgPrefixes[Place], Place())]
     if config is not None:
-        parts.append(("fields", OmitArgPrefixes[type(config)], config))
+        parts.append(("fields", Annotated[type(config), OmitArgPrefixes], config))
     return dataclasses.make_dataclass("Train", parts, frozen=True, namespace={"__doc__": "Train a method."})
 
 

@@ -86,18 +86,18 @@ class TextCNN(nn.Module):
         """
         with evaluating(self):
             tables = [
-                torch.einsum("ve,fel->lvf", self.embedding.weight, convolution.weight).flatten(0, 1)
-                for convolution in self.convolutions
+                (torch.einsum("ve,fel->lvf", self.embedding.weight, kernel).flatten(0, 1), bias)
+                for kernel, bias in (convolution.parameters() for convolution in self.convolutions)
             ]
 
         def judge(tokens: Int[Tensor, "B T"]) -> Judgement:
             with evaluating(self):
                 pooled = []
-                for size, convolution, table in zip(self.sizes, self.convolutions, tables, strict=True):
+                for size, (table, bias) in zip(self.sizes, tables, strict=True):
                     offsets = torch.arange(size, device=tokens.device) * self.embedding.num_embeddings
                     windows = (tokens.unfold(1, size, 1) + offsets).flatten(0, 1)
                     sums = torch.unflatten(F.embedding_bag(windows, table, mode="sum"), 0, (len(tokens), -1))
-                    pooled.append((sums.amax(1) + convolution.bias).relu())
+                    pooled.append((sums.amax(1) + bias).relu())
                 return self._judge(pooled)
 
         return judge

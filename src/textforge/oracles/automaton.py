@@ -46,27 +46,31 @@ class Automaton:
     arcs: Sequence[Mapping[str, Arc]]
     scenes: Mapping[int, str]
 
-    def read(self, symbols: Sequence[str]) -> tuple[str | None, float]:
-        """Return the scene and the log-probability of a sentence; None and -inf where it is not in the language."""
-        state, log_prob = 0, 0.0
-        for symbol in (*symbols, END):
-            arc = self.arcs[state].get(symbol)
-            if arc is None:
-                return None, -math.inf
-            state = arc.target
-            log_prob += arc.log_prob
-        return self.scenes[state], log_prob
+    def read(self, sentences: Iterable[Sequence[str]]) -> Iterator[tuple[str | None, float]]:
+        """Yield the scene and the log-probability of each sentence: None and -inf outside the language."""
+        for sentence in sentences:
+            state, log_prob = 0, 0.0
+            for symbol in (*sentence, END):
+                arc = self.arcs[state].get(symbol)
+                if arc is None:
+                    yield None, -math.inf
+                    break
+                state = arc.target
+                log_prob += arc.log_prob
+            else:
+                yield self.scenes[state], log_prob
 
-    def draw(self, uniforms: Iterable[float]) -> list[str]:
-        """Return the sentence that numbers of [0, 1) choose, one for each symbol and one for the end."""
-        state, symbols = 0, []
-        for uniform in uniforms:
-            cumulative, choices = self._choices[state]
-            symbol, state = choices[bisect_right(cumulative, uniform * cumulative[-1])]
-            if symbol == END:
-                break
-            symbols.append(symbol)
-        return symbols
+    def draw(self, uniforms: Iterable[Sequence[float]]) -> Iterator[list[str]]:
+        """Yield the sentences that rows of numbers of [0, 1) choose, one for each symbol and one for the end."""
+        for row in uniforms:
+            state, sentence = 0, []
+            for uniform in row:
+                cumulative, choices = self._choices[state]
+                symbol, state = choices[bisect_right(cumulative, uniform * cumulative[-1])]
+                if symbol == END:
+                    break
+                sentence.append(symbol)
+            yield sentence
 
     def sentences(self) -> Iterator[tuple[str, ...]]:
         """Yield every sentence once, in lexical order."""

@@ -1,6 +1,6 @@
 """Oracles of readable sentences: a probabilistic grammar with exact likelihoods, known modes and exact counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +18,7 @@ from textforge.text.tokenizers import Char, Tokenizer, Word
 from textforge.text.vocabulary import Vocabulary
 
 MAX_SUPPORT = 1_000_000
+JOINTS = {"space": " ", "none": ""}
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,19 @@ class GrammarOracle:
     def sample(self, num: int, seed: int) -> list[str]:
         """Draw `num` sentences; with the same seed, a smaller number gives the first of them."""
         uniforms = np.random.default_rng(seed).random((num, self.max_length)).tolist()
-        return [self._text(self.automaton.draw(row)) for row in uniforms]
+        return list(map(self._joint.join, self.automaton.draw(uniforms)))
 
     def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
         """Return the exact log-probability of each text in nats, -inf outside the language."""
-        return np.array([self.automaton.read(self._symbols(text))[1] for text in texts], dtype=np.float64)
+        return np.array([log_prob for _, log_prob in self._read(texts)], dtype=np.float64)
 
     def mode_of(self, texts: Sequence[str]) -> list[str | None]:
         """Return the scene of each text, None outside the language."""
-        scenes = (self.automaton.read(self._symbols(text))[0] for text in texts)
-        return [None if scene is None else scene.removeprefix(SCENE) for scene in scenes]
+        return [None if scene is None else scene.removeprefix(SCENE) for scene, _ in self._read(texts)]
 
     def support(self) -> list[str] | None:
         """Return all sentences in lexical order, or None where there are more than 1,000,000."""
-        if self.num_sentences > MAX_SUPPORT:
-            return None
-        return [self._text(symbols) for symbols in self.automaton.sentences()]
+        return None if self.num_sentences > MAX_SUPPORT else list(map(self._joint.join, self.automaton.sentences()))
 
     @cached_property
     def num_sentences(self) -> int:
@@ -77,11 +75,12 @@ class GrammarOracle:
         """The exact entropy of a sentence, in nats."""
         return self.automaton.entropy()
 
-    def _symbols(self, text: str) -> list[str]:
-        return text.split() if self.grammar.join == "space" else list(text)
+    @property
+    def _joint(self) -> str:
+        return JOINTS[self.grammar.join]
 
-    def _text(self, symbols: Sequence[str]) -> str:
-        return (" " if self.grammar.join == "space" else "").join(symbols)
+    def _read(self, texts: Sequence[str]) -> Iterator[tuple[str | None, float]]:
+        return self.automaton.read(map(str.split if self.grammar.join == "space" else list, texts))
 
 
 def parsed(text: str, name: str, origin: str) -> GrammarOracle:
@@ -155,4 +154,4 @@ def ambiguous_sentence(grammar: Grammar) -> str | None:
         derivations *= arc.probability
         state = arc.target
         symbols.append(symbol)
-    return (" " if grammar.join == "space" else "").join(symbols[:-1])
+    return JOINTS[grammar.join].join(symbols[:-1])

@@ -54,7 +54,11 @@ def prepare(path: Path, data: bytes) -> None:
 
 def publish(path: Path) -> None:
     """Put the prepared neighbour in the place of `path`, and make the name itself durable."""
-    os.replace(temporary(path), path)
+    try:
+        os.replace(temporary(path), path)
+    except BaseException:
+        temporary(path).unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -21,9 +21,9 @@ from textforge.errors import Interrupted, UserError, WorkError
 from textforge.run import checkpoint
 from textforge.run.device import average_gradients, connect
 from textforge.run.display import Display
-from textforge.run.measurement import Evaluate, Measurement, measure
 from textforge.run.folder import sole_writer
 from textforge.run.log import Log, Moment
+from textforge.run.measurement import Evaluate, Measurement, measure
 from textforge.run.parts import Parts, Stateful
 from textforge.run.seeds import derive, random_state, set_random_state
 from textforge.run.signals import StopSignals
@@ -171,7 +171,7 @@ class Run:
     def _require_finite(self, what: str, value: Tensor) -> None:
         if self.device.type == "cpu":
             if not math.isfinite(number := value.item()):
-                raise self._diverged(what, number)
+                raise self._diverged(what, number, self._position.iteration + 1)
         else:
             # Reading a number stops an accelerator, so all of them are read at once, at the end of the iteration.
             finite = value.detach().isfinite()
@@ -182,12 +182,12 @@ class Run:
             checks = torch.stack(list(self._finite.values())).tolist()
             for what, finite in zip(self._finite, checks, strict=True):
                 if not finite:
-                    raise self._diverged(what, "NaN or infinite")
+                    raise self._diverged(what, "NaN or infinite", self._position.iteration)
             self._finite.clear()
 
-    def _diverged(self, what: str, value: object) -> WorkError:
+    def _diverged(self, what: str, value: object, iteration: int) -> WorkError:
         return WorkError(
-            f"{what} is {value} in iteration {self._position.iteration} of phase '{self._position.phase}'; the last "
+            f"{what} is {value} in iteration {iteration} of phase '{self._position.phase}'; the last "
             "checkpoint stays: lower the learning rate, or clip the gradients, in a run in another folder"
         )
 
@@ -326,7 +326,7 @@ class Run:
     def _save(self) -> None:
         """Write a checkpoint; of older ones, keep the one before it, and the best generators that the two know."""
         if broken := self._parts.with_nan():
-            raise self._diverged(f"a parameter of '{broken}'", math.nan)
+            raise self._diverged(f"a parameter of '{broken}'", math.nan, self._position.iteration)
         self._log.sync()
         now = replace(self._position, behind=list(self._position.behind))
         state = {

@@ -1,0 +1,174 @@
+"""Evaluations change nothing, decide which generator is the best, and when patience ends."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from run import toy
+from torch import nn
+
+from textforge.errors import UserError, WorkError
+from textforge.run import Measurement, Run, load_checkpoint
+from textforge.run.seeds import random_state
+
+
+@pytest.mark.parametrize(
+    ("n", "every", "expected"),
+    [(100, None, range(10, 101, 10)), (3, None, [1, 2, 3]), (25, None, [*range(2, 25, 2), 25]), (7, 3, [3, 6, 7])],
+)
+def test_evaluations_are_at_fixed_iterations(n: int, every: int | None, expected: list[int], tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(*range(100))) as run:
+        list(run.phase("only", n, evaluate_every=every))
+    assert [record["iteration"] for record in toy.records(tmp_path)] == list(expected)
+    ends = {int(path.stem[-8:]): path.read_text() for path in (tmp_path / "samples").iterdir()}
+    assert ends == {step: "True\n" if step == n else "False\n" for step in expected}
+
+
+def test_evaluation_changes_nothing(tmp_path: Path) -> None:
+    """Neither weights, random numbers, modes, gradients nor records of training: only records are added."""
+    with Run(tmp_path / "without", seed=2, device="cpu", console=toy.QUIET) as run:
+        list_of_losses = train_one_phase(run)
+        expected = random_state(run.device)
+    with toy.start(tmp_path / "with") as run:
+        assert train_one_phase(run) == list_of_losses
+        assert toy.differences(random_state(run.device), expected) == []
+    without, with_evaluation = toy.state(tmp_path / "without"), toy.state(tmp_path / "with")
+    for kind in ("modules", "modes", "optimizers", "random"):
+        assert toy.differences(without[kind], with_evaluation[kind]) == []
+    trained = [record for record in toy.records(tmp_path / "with") if "nll_valid" not in record]
+    assert trained == toy.records(tmp_path / "without")
+    assert len(toy.records(tmp_path / "with")) == len(trained) + 6
+
+
+def train_one_phase(run: Run) -> list[float]:
+    generator = toy.Generator()
+    generator.output.eval()  # a part that stays in eval mode in training
+    optimizer = torch.optim.Adam(generator.parameters())
+    run.setup("generator", generator, optimizer)
+    batches = run.track("batches", toy.Batches())
+    losses = []
+    for _ in run.phase("only", 6, evaluate_every=1):
+        assert generator.training
+        assert generator.dropout.training
+        assert not generator.output.training
+        loss = generator(batches.next())
+        run.step(optimizer, loss)
+        run.log(loss=loss)
+        losses.append(loss.item())
+    return losses
+
+
+def test_generator_is_measured_without_gradients_in_eval_mode(tmp_path: Path) -> None:
+    seen = []
+
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        seen.append((generator.training, torch.is_grad_enabled(), torch.rand(()).item()))
+        if phase_end:
+            raise KeyError("a mistake in the evaluation")
+        return Measurement({})
+
+    with toy.evaluated(tmp_path, evaluate) as run, pytest.raises(KeyError):
+        list(run.phase("only", 2))
+    assert [state[:2] for state in seen] == [(False, False), (False, False)]
+    assert seen[0][2] != seen[1][2]  # the random numbers differ from step to step
+    assert torch.is_grad_enabled()
+
+
+def test_evaluation_needs_a_generator(tmp_path: Path) -> None:
+    with toy.start(tmp_path) as run, pytest.raises(ValueError, match="needs a module set up as 'generator'"):
+        list(run.phase("only", 1))
+
+
+# --- The best generator, and patience ---
+
+
+def count_up(run: Run, n: int, patience: int | None = None) -> int:
+    generator = run._parts.modules["generator"]
+    assert isinstance(generator, toy.Counter)
+    for _ in run.phase("only", n, evaluate_every=1, patience=patience):
+        generator.count += 1
+    return int(generator.count)
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [((3, 1, 2), 2), ((1, 1, 1), 1), ((3, 2, 1), 3), ((math.nan, 5, math.nan), 2), ((math.inf, 2, -math.inf), 3)],
+)
+def test_best_is_the_lowest_and_the_first_of_equals(values: tuple[float, ...], best: int, tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(*map(float, values))) as run:
+        assert count_up(run, 3) == 3
+        run.load_best()
+        assert run._parts.modules["generator"].state_dict()["count"] == best
+    saved = load_checkpoint(tmp_path, "best")
+    assert saved["modules"]["generator"]["count"] == best
+    assert saved["position"] == {"phase": "only", "iteration": best, "step": best}
+    assert saved["nll_valid"] == values[best - 1]
+
+
+def test_best_can_go_into_another_module(tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(1.0, 2.0)) as run:
+        run.setup("policy", toy.Counter())
+        count_up(run, 2)
+        run.load_best("policy")
+        counts = {name: int(module.state_dict()["count"]) for name, module in run._parts.modules.items()}
+    assert counts == {"generator": 2, "policy": 1}
+
+
+def test_damaged_best_is_named(tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(1.0)) as run:
+        count_up(run, 1)
+        (tmp_path / "checkpoints" / "best-00000001.safetensors").write_bytes(b"")
+        with pytest.raises(WorkError, match=r"best-00000001\.safetensors is damaged"):
+            run.load_best()
+
+
+def test_without_evaluation_there_is_no_best(tmp_path: Path) -> None:
+    counter = toy.Counter()
+    with toy.start_bare(tmp_path) as run:
+        run.setup("generator", counter)
+        assert count_up(run, 3, patience=1) == 3
+        run.load_best()
+    assert counter.count == 3
+    with pytest.raises(UserError, match="holds no best checkpoint"):
+        load_checkpoint(tmp_path, "best")
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "end"),
+    [
+        ([3, 2, 4, 5, 1, 1], 2, 4),
+        ([3, 2, 2, 2, 1, 1], 2, 4),  # the same is not lower
+        ([3, 4, 2, 4, 1, 9, 9], 2, 6),  # stopped by its count, not by patience
+        ([5, 4, 3, 2, 1, 0], 1, 6),
+        ([math.nan, math.nan, 1, 1, 1, 1], 2, 2),
+        ([1, 2, 0, 0, 0, 0], 1, 2),
+    ],
+)
+def test_patience_ends_a_phase(values: list[float], patience: int, end: int, tmp_path: Path) -> None:
+    stops_early = end < 6
+    found = [float(value) for value in values]
+    repeated = [*found[:end], *found[end - 1 : end], *found[end:]] if stops_early else found
+    with toy.evaluated(tmp_path, toy.nlls(*repeated)) as run:
+        assert count_up(run, 6, patience=patience) == end
+    records = toy.records(tmp_path)
+    assert [record["step"] for record in records] == list(range(1, end + 1))  # the last one is not there twice
+    assert (tmp_path / "samples" / f"only-{end:08d}.txt").read_text() == "True\n"
+    assert load_checkpoint(tmp_path)["position"]["complete"]
+
+
+def test_patience_begins_anew_with_each_phase(tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(1, 2, 2, 9.0, 8.0, 7.0)) as run:
+        lengths = [len(list(run.phase(name, 3, evaluate_every=1, patience=1))) for name in ("one", "two")]
+    assert lengths == [2, 3]
+
+
+def test_patience_needs_a_likelihood(tmp_path: Path) -> None:
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        return Measurement({"entropy": 1.0})
+
+    with (
+        toy.evaluated(tmp_path, evaluate) as run,
+        pytest.raises(ValueError, match="patience needs an evaluation that returns nll_valid"),
+    ):
+        list(run.phase("only", 1, patience=1))
