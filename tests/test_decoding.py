@@ -151,18 +151,6 @@ def test_modes_come_back_after_an_error() -> None:
 # --- Infilling ---
 
 
-def infilled_probs(world: World, following: dict[worlds.Prefix, Tensor], given: Tensor, given_mask: Tensor) -> Tensor:
-    """Enumerate: each blank by its conditional, without `eos` in front of a given token."""
-    probabilities = torch.ones(len(world.sequences))
-    for k, row in enumerate(world.sequences.tolist()):
-        for t in range(int(world.mask[k].sum())):
-            probs = following[tuple(row[:t])].exp()
-            if world.vocabulary.eos is not None and given_mask[t + 1 :].any():
-                probs[world.vocabulary.eos] = 0.0
-            probabilities[k] *= float(row[t] == given[t]) if given_mask[t] else probs[row[t]] / probs.sum()
-    return probabilities
-
-
 def given_cases(world: World) -> list[tuple[list[int], list[bool]]]:
     """Every pattern of blanks in a long sequence, and in a short one where there are any."""
     rows = [world.sequences[len(world.sequences) // 2]]
@@ -182,7 +170,7 @@ def test_infilling_follows_the_conditionals_from_left_to_right(world: World, gen
         given = torch.tensor(row).expand(2000, -1)
         given_mask = torch.tensor(pattern).expand(2000, -1)
         filled = decode(generator, given, given_mask)
-        probs = infilled_probs(world, following, given[0], given_mask[0])
+        probs = worlds.infilled_probs(world, following, given[0], given_mask[0])
         assert probs.sum().item() == pytest.approx(1, abs=1e-12)
         assert worlds.frequencies_z(world, filled.tokens, probs) < 4.5, (row, pattern)
         assert torch.equal(filled.tokens[given_mask], given[given_mask])
@@ -196,7 +184,7 @@ def test_rows_of_a_batch_may_have_different_blanks(world: World, generator: Any)
     rows, patterns = zip(*cases * 600, strict=True)
     filled = decode(generator, torch.tensor(rows), torch.tensor(patterns))
     for number, (row, pattern) in enumerate(cases):
-        probs = infilled_probs(world, following, torch.tensor(row), torch.tensor(pattern))
+        probs = worlds.infilled_probs(world, following, torch.tensor(row), torch.tensor(pattern))
         assert worlds.frequencies_z(world, filled.tokens[number :: len(cases)], probs) < 4.5, (row, pattern)
 
 
@@ -240,7 +228,7 @@ def test_rollouts_are_drawn_from_what_follows_their_prefix(world: World) -> None
         assert (tokens[:, : t + 1] == prefix).all()
         mask = torch.arange(world.max_length) <= t
         given = torch.cat([prefix, row[t + 1 :]])
-        assert worlds.frequencies_z(world, tokens, infilled_probs(world, following, given, mask)) < 4.5
+        assert worlds.frequencies_z(world, tokens, worlds.infilled_probs(world, following, given, mask)) < 4.5
 
 
 class Watched(nn.Module):

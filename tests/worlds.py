@@ -171,6 +171,20 @@ def exact_probs(generator: Generator, world: World) -> Float[Tensor, " K"]:
     return exact_log_probs(generator, world).sum(1).exp()
 
 
+def infilled_probs(
+    world: World, following: dict[Prefix, Tensor], given: Int[Tensor, " T"], given_mask: Bool[Tensor, " T"]
+) -> Float[Tensor, " K"]:
+    """Return the probability of every sequence when blanks are filled: each by its conditional, without `eos` too early."""
+    probabilities = torch.ones(len(world.sequences))
+    for k, row in enumerate(world.sequences.tolist()):
+        for t in range(int(world.mask[k].sum())):
+            probs = following[tuple(row[:t])].exp()
+            if world.vocabulary.eos is not None and given_mask[t + 1 :].any():
+                probs[world.vocabulary.eos] = 0.0
+            probabilities[k] *= float(row[t] == given[t]) if given_mask[t] else probs[row[t]] / probs.sum()
+    return probabilities
+
+
 def exact_values(generator: Generator, world: World, values: Float[Tensor, " K"]) -> dict[Prefix, float]:
     """Return the expected reward behind every prefix: V(s) = sum over a of G(a | s) V(s, a)."""
     known = {

@@ -1,7 +1,7 @@
 """Errors that a user can act on; the command line prints each as one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -27,8 +27,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def at_least(minimum: float, config: object, *fields: str) -> None:
-    """Raise CallError for the first of the config's named fields that lies below the minimum (or is not a number)."""
+    """Raise CallError for the first of the config's named fields that is set and lies below the minimum."""
+    _require(config, fields, lambda value: value >= minimum, f"at least {minimum}")
+
+
+def at_most(maximum: float, config: object, *fields: str) -> None:
+    """Raise CallError for the first of the config's named fields that is set and lies above the maximum."""
+    _require(config, fields, lambda value: value <= maximum, f"at most {maximum}")
+
+
+def above(limit: float, config: object, *fields: str) -> None:
+    """Raise CallError for the first of the config's named fields that is set and does not lie above the limit."""
+    _require(config, fields, lambda value: value > limit, f"above {limit}")
+
+
+def _require(config: object, fields: Iterable[str], holds: Callable[[float], bool], wish: str) -> None:
     for field in fields:
         value = vars(config)[field]
-        if not value >= minimum:
-            raise CallError(f"--{field.replace('_', '-')} must be at least {minimum}, not {value}")
+        if value is not None and not holds(value):  # NaN holds nothing
+            raise CallError(f"--{field.replace('_', '-')} must be {wish}, not {value}")

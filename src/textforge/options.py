@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
 
-from textforge.errors import at_least
+from textforge.errors import CallError, at_least
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,38 @@ class Options:
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least(0, self, "seed")
-        at_least(1, self, "min_count")
-        for field in ("max_length", "vocab_size"):
-            if vars(self)[field] is not None:
-                at_least(1, self, field)
+        at_least(1, self, "min_count", "max_length", "vocab_size")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Options":
         """Return the options of a run from its config.json; `max_length` is what it came to."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in settings.items() if name in names})
+        own = {field.name: settings[field.name] for field in dataclasses.fields(cls) if field.name in settings}
+        require_types(cls, own)
+        return cls(**own)
+
+    def anchored(self) -> "Options":
+        """Return the options with paths in full, so that the run can be resumed and evaluated from anywhere."""
+        valid = None if self.valid is None else _in_full(self.valid)
+        return dataclasses.replace(self, data=_in_full(self.data), valid=valid)
+
+
+def _in_full(data: str) -> str:
+    """Resolve a path, also behind a colon (`grammar:FILE`); what is none stays as it is."""
+    kind, colon, file = data.partition(":")
+    if Path(data).exists():
+        return str(Path(data).resolve())
+    return f"{kind}:{Path(file).resolve()}" if colon and Path(file).exists() else data
+
+
+def require_types(kind: type, values: Mapping[str, Any]) -> None:
+    """Raise CallError for a value that is not of the type of its field in the dataclass `kind`; an int is a float."""
+    # Here, because it is slow: arguments have their types from the parser, values of programs and files have not.
+    from typeguard import TypeCheckError, check_type
+
+    wanted = get_type_hints(kind)
+    for field, value in values.items():
+        try:
+            check_type(value, wanted[field])
+        except TypeCheckError:
+            name = str(wanted[field]).removeprefix("<class '").removesuffix("'>").replace("typing.", "")
+            raise CallError(f"--{field.replace('_', '-')} must be {name}, not {value!r}") from None

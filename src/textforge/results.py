@@ -1,6 +1,7 @@
 """What is said of a finished run: the model beside its best held-out checkpoint and real text, in one table."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -77,8 +78,13 @@ def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping
 
 def write_rows(folder: Path, rows: Sequence[Row], settings: Mapping[str, str | int | float]) -> None:
     """Write evaluation.json."""
-    table = {"rows": [{"name": row.name, "metrics": row.metrics} for row in rows], "settings": settings}
+    table = {"rows": [{"name": row.name, "metrics": finite(row.metrics)} for row in rows], "settings": settings}
     write_atomic(folder / "evaluation.json", json.dumps(table, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the metrics as JSON can express them: NaN and infinity become null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def phase_rows(folder: Path) -> list[Row]:

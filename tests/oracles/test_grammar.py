@@ -166,3 +166,11 @@ def test_a_grammar_of_the_users_is_read_from_its_file(tmp_path: Path) -> None:
     file.write_bytes(b"join = space\n\xff")
     with pytest.raises(UserError, match="not UTF-8 at byte 13"):
         read(file, "pets")
+
+
+def test_the_largest_uniform_number_still_chooses_a_symbol() -> None:
+    # Ten times 0.1, added up in floating point, is less than the largest number below one.
+    automaton = parsed(
+        "join = none\n@scene.0\n  {x}\n@x\n" + "\n".join(f"  {c}" for c in "abcdefghij"), "g", "g"
+    ).automaton
+    assert list(automaton.draw([[math.nextafter(1.0, 0.0)] * 2, [0.0, 0.0]])) == [["j"], ["a"]]

@@ -61,7 +61,7 @@ def test_a_damaged_line_is_left_out_and_said(tmp_path: Path, damage: bytes) -> N
     (folder / "metrics.jsonl").write_bytes(good + damage + b"\n" + good)
     run = read(folder)
     assert len(run.records) == 2
-    assert run.notes == ("1 damaged line of metrics.jsonl could not be read and are left out.",)
+    assert run.notes == ("Damaged lines of metrics.jsonl, left out: 1.",)
 
 
 def test_only_a_line_feed_ends_a_sample(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from run import toy
 
+from textforge.run import load_checkpoint
+
 
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_two_processes_equal_one(clip: float | None, tmp_path: Path, processes: ForkServerContext) -> None:
@@ -17,8 +19,8 @@ def test_two_processes_equal_one(clip: float | None, tmp_path: Path, processes: 
         process.join()
     assert [process.exitcode for process in group] == [0, 0]
     toy.descend(tmp_path, 0, 1, clip)
-    one = torch.load(tmp_path / "0-of-1.pt")
+    one = load_checkpoint(tmp_path / "0-of-1")
     for rank in range(2):
-        of_two = torch.load(tmp_path / f"{rank}-of-2.pt")
+        of_two = load_checkpoint(tmp_path / f"{rank}-of-2")
         for name, value in one.items():
             torch.testing.assert_close(of_two[name], value, rtol=1e-12, atol=0)

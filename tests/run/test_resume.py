@@ -16,7 +16,7 @@ from torch import nn
 
 import textforge.run.run as run_module
 from textforge.errors import Interrupted, UserError
-from textforge.run import Measurement, Run, load_checkpoint
+from textforge.run import Measurement, Run, load_checkpoint, saved_steps
 from textforge.run.seeds import random_state
 
 ITERATIONS = [("pretrain", i) for i in range(8)] + [("adversarial", i) for i in range(5)]
@@ -225,6 +225,19 @@ def test_resume_before_anything_was_saved_starts(tmp_path: Path, whole: dict[str
     assert toy.records(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"torn')
+    toy.complete(tmp_path, resume=True)
+    assert toy.differences(toy.content(tmp_path), whole) == []
+
+
+def test_damaged_newest_falls_back_with_the_best_that_it_knew(tmp_path: Path, whole: dict[str, Any]) -> None:
+    """The checkpoint at the end of the first phase is followed by `load_best`, which needs the best one of then."""
+    with pytest.raises(Interrupted), toy.start(tmp_path, seconds=1e9) as run:
+        toy.train(
+            run, lambda phase, i: signal.raise_signal(signal.SIGTERM) if (phase, i) == ("adversarial", 3) else None
+        )
+    assert saved_steps(tmp_path / "checkpoints", "last") == [12, 8]
+    assert load_checkpoint(tmp_path, "best")["position"]["step"] == 12
+    (tmp_path / "checkpoints" / "00000012.safetensors").write_bytes(b"")
     toy.complete(tmp_path, resume=True)
     assert toy.differences(toy.content(tmp_path), whole) == []
 

@@ -117,7 +117,7 @@ def test_an_accelerator_is_asked_once_per_iteration(run: Run, monkeypatch: pytes
             bodies.append(i)
             assert reads == ["tolist"] * i
 
-    with pytest.raises(WorkError, match="^the loss of 'optimizer' is NaN or infinite in iteration 3 of phase 'only'"):
+    with pytest.raises(WorkError, match=r"^the loss of 'optimizer' is NaN or infinite in iteration 3 of phase 'only'"):
         train()
     assert bodies == [0, 1, 2]
     assert len(toy.records(run.folder)) == 2

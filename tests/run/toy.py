@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
-from textforge.run import Measurement, Run, load_checkpoint
+from textforge.run import Measurement, Run, load_checkpoint, save_checkpoint
 
 QUIET = Console(quiet=True)
 
@@ -222,7 +222,7 @@ def descend(folder: Path, rank: int, size: int, clip: float | None) -> None:
             loss = module[1](module[0](rows[rank::size]).tanh()).exp().mean()
             run.step(optimizer, loss, clip=clip)
     gradients = {f"{name}.grad": p.grad for name, p in module.named_parameters() if p.grad is not None}
-    torch.save({**module.state_dict(), **gradients}, folder / f"{rank}-of-{size}.pt")
+    save_checkpoint(folder / f"{rank}-of-{size}" / "checkpoints", "last", 3, {**module.state_dict(), **gradients})
 
 
 def join_group(folder: Path, rank: int, size: int) -> Fabric:

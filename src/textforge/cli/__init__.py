@@ -4,8 +4,10 @@ Exit status: 0 done, 1 the work failed, 2 the call was wrong; failures are one l
 imports stand inside the commands, so that `textforge --help` does not wait for torch.
 """
 
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from textforge.cli.finding import bench_command, data_command, methods_command
@@ -37,27 +39,49 @@ def main() -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     # Set before torch is imported: threads that spin while they wait slow each other down on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        return run(arguments)
-    except BrokenPipeError:
-        # The reader of our output has gone, which is its right; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return _fail("interrupted", 1)
-    except CallError as error:
-        if debug:
-            raise
-        return _fail(str(error), 2)
-    except (UserError, WorkError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        return _fail(str(error) or type(error).__name__, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale: every file that we read or write is so
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            status = run(arguments)
+            sys.stdout.flush()  # shows that the disk is full, or the reader of our output gone
+        except BrokenPipeError:
+            status = 0  # to stop reading is the reader's right
+        except KeyboardInterrupt:
+            status = _fail("interrupted", 1)
+        except Exception as error:  # the outermost handler: nobody sees a traceback who has not asked for it
+            if debug:
+                raise
+            status = _fail(_reason(error), 2 if isinstance(error, CallError) else 1)
+    _drop_output()
+    return status
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UserError() | WorkError():
+            return str(error)
+        case OSError() | MemoryError():
+            return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error} (not foreseen: --debug shows where it happened)"
 
 
 def _fail(reason: str, status: int) -> int:
     print(f"textforge: {' '.join(reason.split())}", file=sys.stderr)
     return status
+
+
+def _warn(message: Warning | str, *details: object) -> None:
+    print(f"textforge: warning: {message}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Forget what standard output does not take, or Python would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: Sequence[str]) -> int:

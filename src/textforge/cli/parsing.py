@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import tyro
 
@@ -31,20 +32,22 @@ def parse(options: type[T], arguments: Sequence[str], command: str) -> T:
     return value
 
 
+_RULE = re.compile(r"^(?:╭.*|[│ ]*[─-]{5,}[│ ]*|╰.*)$", re.MULTILINE)
+
+
 def _condensed(box: str) -> str:
-    """Take the reason out of the box that the parser draws around its message."""
-    lines = []
-    for line in box.splitlines():
-        if line.startswith("│ ──"):
-            break
-        if line.startswith("│"):
-            lines.append(line.strip("│ "))
-    return " ".join(lines).rstrip(".") or " ".join(box.split())
+    """Take the reason out of the box that the parser draws around its message, in either of its two styles."""
+    _, reason, *_ = _RULE.split(box)
+    reason = " ".join(reason.replace("│", " ").split()).rstrip(".")
+    if wrong := re.match(r"Error parsing (-\S+): [^'[]*('[^']*'|\[[^]]*\])", reason):
+        return f"{wrong[1]} cannot be {wrong[2]}"
+    return re.sub(r"^Error parsing [a-z]*: ", "", reason)
 
 
 def _fields(options: type) -> Iterator[str]:
-    for field in dataclasses.fields(options):
-        if dataclasses.is_dataclass(field.type):
-            yield from _fields(field.type)  # type: ignore[arg-type]
+    for name, kind in get_type_hints(options).items():
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from _fields(kind)
         else:
-            yield field.name
+            yield name

@@ -3,16 +3,17 @@
 import argparse
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
 from textforge.cli.output import TEXT_COLUMNS, TRAINING_COLUMNS, escaped, print_table, spelled
 from textforge.cli.parsing import parse
-from textforge.errors import CallError
+from textforge.errors import CallError, Interrupted
 from textforge.options import Options
 
 
@@ -41,8 +42,11 @@ def train_command(arguments: Sequence[str]) -> None:
     # The defaults of the other flags depend on four of them, which are read first.
     preset, place = _peek(rest)
     stored = place.config or (place.out / "config.json" if place.resume and place.out else None)
+    if place.config and preset is not None:
+        raise CallError("--preset and --config both set every field; give one of them")
     if stored is None or (place.resume and not stored.exists()):
-        options, config = Options(preset=preset), methods.configure(method, preset, {})
+        options = Options(preset=preset or Options.preset)
+        config = methods.configure(method, options.preset, {})
     else:
         options, config = _stored(stored, method)
     chosen: Any = parse(_command(options, config), rest, f"train {method}")
@@ -57,10 +61,10 @@ def _command(options: Options, config: Any) -> type:
     return dataclasses.make_dataclass("Train", parts, frozen=True, namespace={"__doc__": "Train a method."})
 
 
-def _peek(arguments: Sequence[str]) -> tuple[str, Place]:
+def _peek(arguments: Sequence[str]) -> tuple[str | None, Place]:
     """Read --preset, --config, --out and --resume ahead of the others."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", default=Options.preset)
+    parser.add_argument("--preset")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--resume", action="store_true")
@@ -89,14 +93,19 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
 
     if place.resume and place.out is None:
         raise CallError("--resume needs --out, the folder of the run to continue")
-    console = Console(stderr=True, highlight=False, markup=False)
-    # Paths are kept in full, so that the run can be resumed and evaluated from anywhere.
-    options = dataclasses.replace(options, data=_absolute(options.data), valid=_absolute(options.valid))
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    options = options.anchored()
     task = load_task(options)
     folder = place.out or _new_folder(f"{method}-{task.texts.name}")
     for note in task.notes:
         console.print(note)
-    model = train(method, options, config, task, folder, resume=place.resume, console=console)
+    if place.resume and not (folder / "config.json").exists():
+        console.print(f"{folder} holds no run yet: starting one")
+    try:
+        model = train(method, options, config, task, folder, resume=place.resume, console=console)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
+    console.print("evaluating")
     rows, settings = results.run_rows(folder, model, task)
     results.write_rows(folder, rows, settings)
     report.write(folder, folder / "report.html")
@@ -107,14 +116,6 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
     print_table("text metrics", rows, TEXT_COLUMNS)
     print(spelled(settings))
     print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")
-
-
-@overload
-def _absolute(data: str) -> str: ...
-@overload
-def _absolute(data: None) -> None: ...
-def _absolute(data: str | None) -> str | None:
-    return str(Path(data).resolve()) if data is not None and Path(data).exists() else data
 
 
 def _new_folder(name: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from textforge.decoding import Generator
 from textforge.errors import CallError, nearest
+from textforge.options import require_types
 from textforge.run import Run
 from textforge.task import Task
 from textforge.text import Vocabulary
@@ -40,7 +41,10 @@ def load(name: str) -> Method:
 
 
 def configure(method: str, preset: str, fields: Mapping[str, Any]) -> Any:
-    """Return a preset of a method with some fields replaced; raises CallError for an unknown preset or field."""
+    """Return a preset of a method with some fields replaced.
+
+    Raises CallError for an unknown preset or field, and for a value of the wrong type or out of range.
+    """
     module = load(method)
     if preset not in module.PRESETS:
         known = list(module.PRESETS)
@@ -49,4 +53,5 @@ def configure(method: str, preset: str, fields: Mapping[str, Any]) -> Any:
     for field in fields:
         if field not in vars(base):
             raise CallError(f"{method} has no field '{field}'{nearest(field, vars(base))}")
+    require_types(module.Config, fields)
     return module.Config(**{**vars(base), **fields})

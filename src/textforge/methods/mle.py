@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from textforge.decoding import Generator, decode
-from textforge.errors import at_least
+from textforge.errors import above, at_least, at_most
 from textforge.losses import nll
 from textforge.nets.lstm import LSTMGenerator
 from textforge.run import Run
@@ -67,8 +67,10 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least(1, self, "embedding_dim", "hidden_dim", "num_layers", "batch_size", "steps")
-        at_least(0, self, "dropout", "lr", "clip", "scheduled_sampling")
+        at_least(1, self, "embedding_dim", "hidden_dim", "num_layers", "batch_size", "steps", "patience")
+        at_least(0, self, "dropout", "scheduled_sampling")
+        at_most(1, self, "dropout")
+        above(0, self, "lr", "clip", "init_std")
 
 
 PRESETS = {
@@ -109,10 +111,9 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     run.track("real", real)
 
     for _ in run.phase("mle", config.steps, patience=config.patience):
+        truth = max(0.0, 1 - config.scheduled_sampling * int(real.epoch))
         batch = real.next()
-        inputs = None
-        if config.scheduled_sampling:
-            inputs = scheduled_inputs(G, batch.tokens, max(0.0, 1 - config.scheduled_sampling * int(real.epoch)))
+        inputs = scheduled_inputs(G, batch.tokens, truth) if config.scheduled_sampling else None
         loss = nll(G(batch.tokens, inputs), batch.mask)
         run.step(optimizer, loss, clip=config.clip)
         run.log(nll_train=loss)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from textforge.decoding import Generator, sample
-from textforge.errors import CallError, at_least
+from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll, policy_gradient
 from textforge.metrics.bleu import sentence_bleu
 from textforge.nets.lstm import LSTMGenerator
@@ -104,8 +104,14 @@ class Config:
     def __post_init__(self) -> None:
         """Check the ranges."""
         at_least(1, self, "embedding_dim", "hidden_dim", "batch_size", "pretrain_steps", "negatives", "d_embedding_dim")
-        at_least(1, self, "g_steps", "d_epochs", "bleu_order")
-        at_least(0, self, "pretrain_rounds", "rounds", "num_rollouts", "d_steps", "clip", "d_l2", "g_lr", "d_lr")
+        at_least(1, self, "patience", "g_steps", "d_epochs")
+        at_least(2, self, "bleu_order")
+        at_least(0, self, "pretrain_rounds", "rounds", "num_rollouts", "d_steps", "d_l2")
+        at_least(0, self, "dropout", "d_dropout", "rollout_rate")
+        at_most(1, self, "dropout", "d_dropout", "rollout_rate")
+        above(0, self, "clip", "init_std", "pretrain_lr", "g_lr", "d_lr")
+        if not self.d_windows or min(map(min, self.d_windows)) < 1:
+            raise CallError(f"--d-windows takes pairs of sizes and numbers of kernels above 0, not {self.d_windows}")
         if self.baseline == "leave-one-out" and self.batch_size == 1:
             raise CallError("--baseline leave-one-out compares the sequences of a batch; set --batch-size above 1")
 

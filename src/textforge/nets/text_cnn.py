@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textforge.decoding import evaluating
+from textforge.errors import UserError
 from textforge.text import Vocabulary
 
 
@@ -37,9 +38,9 @@ class TextCNN(nn.Module):
     """Convolutions of several window sizes, maximum over time, a highway layer, dropout and one logit.
 
     Token ids and distributions over them go through the same network. `windows` are pairs (size, number of kernels);
-    sizes above `max_length` are left out. Initial values are those of the authors' code: embeddings uniform in (-1,
-    1), kernels and matrices normal with standard deviation 0.1 cut at two deviations, biases 0.1, the highway's gate
-    0.
+    sizes above `max_length` are left out, and UserError says where none remains. Initial values are those of the
+    authors' code: embeddings uniform in (-1, 1), kernels and matrices normal with standard deviation 0.1 cut at two
+    deviations, biases 0.1, the highway's gate 0.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class TextCNN(nn.Module):
     ) -> None:
         super().__init__()
         fitting = [(size, kernels) for size, kernels in windows if size <= max_length]
+        if not fitting:
+            raise UserError(f"no window of {windows} fits into {max_length} tokens; add a smaller one")
         self.sizes = [size for size, _ in fitting]
         self.pad = vocabulary.pad
         self.embedding = nn.Embedding(len(vocabulary), embedding_dim)

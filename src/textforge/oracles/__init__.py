@@ -66,7 +66,7 @@ def load(name: str) -> Oracle:
 
     Raises CallError for an unknown name and UserError for a file that cannot be used.
     """
-    # Each kind is imported when it is asked for: only the LSTM needs torch.
+    # Each kind is imported when it is asked for: most callers want one, and the LSTM brings its network along.
     kind, colon, file = name.partition(":")
     if kind == "lstm-oracle":
         from textforge.oracles import lstm_oracle

@@ -65,9 +65,11 @@ class LSTMOracle:
         return result
 
     def _ids(self, text: str) -> list[int] | None:
-        symbols = text.split()
-        known = all(symbol.isdecimal() and int(symbol) < self.generator.vocab_size for symbol in symbols)
-        return self.tokenizer.encode(text) if known and len(symbols) == self.max_length else None
+        try:
+            ids = self.tokenizer.encode(text)
+        except UserError:  # some symbol is not of this language
+            return None
+        return ids if len(ids) == self.max_length else None
 
     def mode_of(self, texts: Sequence[str]) -> list[str | None]:
         """Return "" for every possible sequence and None for others."""

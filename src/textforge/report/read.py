@@ -125,7 +125,7 @@ def _records(path: Path, notes: list[str]) -> Iterator[Record]:
             except _UNREADABLE:
                 damaged += line.endswith(b"\n") and not line.isspace()
     if damaged:
-        notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {path.name} could not be read and are left out.")
+        notes.append(f"Damaged lines of {path.name}, left out: {damaged}.")
 
 
 def _record(data: Any) -> Record:

@@ -303,8 +303,8 @@ class Run:
 
         To be called between phases. Does nothing in a run that has not evaluated.
         """
-        # A resumed run that has not reached its checkpoint passes over this line: what it would load is overwritten.
-        if self._saved is None and self._position.best_step is not None:
+        # A resumed run that has not reached its checkpoint knows no best one yet, and passes: its state comes later.
+        if self._position.best_step is not None:
             best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
             self._parts.modules[name].load_state_dict(best["modules"]["generator"])
 

@@ -1,0 +1,273 @@
+"""The documentation against the program: pages, links, commands, code, names of metrics, defaults, printed numbers."""
+
+import ast
+import dataclasses
+import importlib
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+import textforge
+from textforge import cli, methods, oracles, results
+from textforge.cli import finding, parsing, training, using
+from textforge.oracles import grammar_file
+from textforge.task import ORACLE_KINDS, load_task
+from textforge.text import catalog
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS]
+METHODS = methods.names()
+HEADINGS = [
+    "Idea",
+    "Algorithm",
+    "Use",
+    "What is logged",
+    "Paper, released code, TextForge",
+    "Results here",
+    "Known failure modes",
+    "Citation",
+]
+
+# --- Reading Markdown ---
+
+Cells = list[Token]  # the cells of one row of a table, or the one cell of a heading
+
+
+@cache
+def parsed(page: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text(encoding="utf-8"))
+
+
+def headings(page: str) -> list[tuple[str, Token]]:
+    """The level (h1, h2, ...) and the text of each heading."""
+    tokens = parsed(page)
+    return [(token.tag, tokens[i + 1]) for i, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+def code_blocks(page: str) -> list[tuple[str, str]]:
+    """The language ("" where none is given) and the text of each block of code."""
+    return [(token.info, token.content) for token in parsed(page) if token.type in {"fence", "code_block"}]
+
+
+def spans(token: Token) -> list[str]:
+    """What stands between backticks."""
+    return [child.content for child in token.children or () if child.type == "code_inline"]
+
+
+def inline_code(page: str) -> list[str]:
+    return [span for token in parsed(page) if token.type == "inline" for span in spans(token)]
+
+
+def links(page: str) -> list[str]:
+    children = itertools.chain.from_iterable(token.children or () for token in parsed(page) if token.type == "inline")
+    return [str(child.attrs["href"]) for child in children if child.type == "link_open"]
+
+
+def rows(page: str, heading: str | None = None) -> Iterator[tuple[Cells, Cells]]:
+    """The header and the cells of each row of each table, or of the tables below one heading."""
+    here, header, row = heading is None, Cells(), Cells()
+    tokens = parsed(page)
+    for i, token in enumerate(tokens):
+        match token.type:
+            case "heading_open" if heading is not None:
+                here = tokens[i + 1].content == heading
+            case "tr_open":
+                row = []
+            case "th_open" | "td_open":
+                row.append(tokens[i + 1])
+            case "thead_close":
+                header = row
+            case "tr_close" if here and token.level == 2 and row is not header and tokens[i - 1].type == "td_close":
+                yield header, row
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_reader_of_tables_reads_them() -> None:
+    found = {row[0].content: row[1].content for _, row in rows("docs/methods/mle.md", "What is logged")}
+    assert found["`nll_train`"] == "the loss, nats per real token"
+    assert "epochs" not in found  # another table of the page
+
+
+# --- Pages ---
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_page_of_a_method_has_the_fixed_headings(name: str) -> None:
+    page = f"docs/methods/{name}.md"
+    assert [token.content for level, token in headings(page) if level == "h2"] == HEADINGS
+    assert f"../../src/textforge/methods/{name}.py" in links(page)
+
+
+def test_every_page_of_a_method_is_of_a_method_that_exists() -> None:
+    assert {Path(page).stem for page in DOCS if page.startswith("docs/methods/")} == set(METHODS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_one_title(page: str) -> None:
+    assert [level for level, _ in headings(page)].count("h1") == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_resolve(page: str) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        assert target.exists(), f"{page} links to {link}"
+        assert target.is_relative_to(ROOT)
+        if anchor:
+            there = str(target.relative_to(ROOT))
+            assert anchor in {slug(token.content) for _, token in headings(there)}, f"{page} links to {link}"
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    reached = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links("docs/index.md")}
+    missing = {page for page in DOCS if (ROOT / page) not in reached} - {"docs/index.md"}
+    assert not missing
+    assert "docs/index.md" in links("README.md")
+
+
+# --- The paper index ---
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_default_has_its_source(name: str) -> None:
+    default = methods.load(name).Config()
+    table = [row for _, row in rows("docs/paper_index.md", f"`{name}`")]
+    assert [spans(row[0]) for row in table] == [[field.name] for field in dataclasses.fields(default)]
+    for field, value, source, *said in table:
+        (shown,) = spans(value)
+        assert ast.literal_eval(shown) == vars(default)[field.content.strip("`")], field.content
+        assert set(source.content.split(", ")) <= {"paper", "code", "ours"}, field.content
+        assert len(said) == 2
+        assert all(cell.content for cell in said), field.content
+
+
+# --- Commands ---
+
+
+class Read(Exception):  # noqa: N818 - no error: it ends a command behind its parser
+    """Carries what a command line was read into."""
+
+
+def shell_commands(page: str) -> Iterator[list[str]]:
+    """The words of each command in blocks of shell, and of those between backticks that hold no placeholder."""
+    lines = [
+        line.removeprefix("$ ")
+        for language, text in code_blocks(page)
+        if language in {"", "sh", "bash", "shell", "console"}
+        for line in text.replace("\\\n", " ").splitlines()
+    ]
+    lines += [span for span in inline_code(page) if not re.search(r"\b[A-Z]{3,}\b", span)]
+    for line in lines:
+        if re.match(r"(\S*/)?(textforge|make|python\S*|head) ", line):
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            for operator, words in itertools.groupby(lexer, lambda word: set(word) <= set("|&;<>()")):
+                if not operator:
+                    yield list(words)
+
+
+def arguments_of(command: list[str]) -> list[str] | None:
+    """The arguments of a call of textforge; None for another program."""
+    program = Path(command[0]).name
+    if program == "textforge":
+        return command[1:]
+    return command[3:] if program.startswith("python") and command[1:3] == ["-m", "textforge"] else None
+
+
+def read_only(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the command line's own parser makes of arguments, without doing it; None for requests for help."""
+
+    def stop(options: type, rest: list[str], command: str) -> None:
+        raise Read(parsing.parse(options, rest, command))
+
+    with monkeypatch.context() as patch:
+        for module in (finding, training, using):
+            patch.setattr(module, "parse", stop)
+        if "--config" in arguments:
+            settings = {"method": arguments[1], "preset": "tiny", "data": "captions", "seed": 0, "max_length": 9}
+            path = Path(arguments[arguments.index("--config") + 1])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings | {"config": {}}), encoding="utf-8")
+        try:
+            cli.run(arguments)
+        except Read as read:
+            return read.args[0]
+        except SystemExit as exit_:
+            assert not exit_.code
+        return None
+
+
+def require_known(data: str) -> None:
+    """Refuse a name of a corpus that is neither known nor a path."""
+    if not {".", "/"} & set(data):
+        assert data.partition(":")[0] in ORACLE_KINDS | set(catalog.names()), f"there is no corpus {data}"
+
+
+@pytest.mark.usefixtures("documented_methods")
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_parse(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for command in shell_commands(page):
+        arguments = arguments_of(command)
+        if arguments is not None:
+            options = read_only(arguments, monkeypatch)
+            if arguments[0] == "train" and options is not None:
+                require_known(options.options.data)
+            if arguments[0] == "data" and options.name is not None:
+                known = catalog.names() if options.action == "fetch" else ORACLE_KINDS
+                assert options.name.partition(":")[0] in known, command
+        elif command[0] == "make":
+            assert set(command[1:]) <= set(targets), command
+        elif len(command) > 1 and command[1].endswith(".py"):
+            assert (ROOT / command[1]).exists(), command
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", *(f"docs/methods/{name}.md" for name in METHODS)])
+def test_page_shows_commands(page: str) -> None:
+    assert sum(arguments_of(command) is not None for command in shell_commands(page)) >= 2
+
+
+def test_a_wrong_command_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in ("train seqgam", "train mle --presets tiny", "train mle --preset tini", "train mle --rounds 3", "sampel"):
+        with pytest.raises(textforge.errors.CallError):
+            read_only(wrong.split(), monkeypatch)
+
+
+# --- Code ---
+
+FILE = re.compile(r"# src/textforge/methods/(\w+\.py)\n")
+
+
+@pytest.fixture
+def documented_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the method files that the pages show beside the real ones, and return their folder."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    for page in DOCS:
+        for language, text in code_blocks(page):
+            if language == "python" and (match := FILE.match(text)):
+                (folder / match[1]).write_text(text, encoding="utf-8")
+                # Forget the module afterwards, as module and as attribute of its package.
+                monkeypatch.setitem(sys_modules(), f"textforge.methods.{Path(match[1]).stem}", None)
+                monkeypatch.delitem(sys_modules(), f"textforge.methods.{Path(match[1]).stem}")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    importlib.invalidate_caches()
+    return folder
