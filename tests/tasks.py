@@ -26,7 +26,7 @@ SENTENCES = [f"{noun} {verb}" for noun in NOUNS for verb in VERBS]
 def text_task(train: list[str] | None = None) -> Task:
     """Sentences of words, of different lengths; every kind of them is in every part."""
     lines = SENTENCES if train is None else train
-    return task_from_texts(Texts("tiny", lines, valid=lines[::3], test=lines[1::3]), Options(tokenizer="word"))
+    return task_from_texts(Texts("tiny", lines, valid=lines[::3], test=lines[::2]), Options(tokenizer="word"))
 
 
 def oracle_task(oracle: Oracle, num: int) -> Task:
@@ -55,6 +55,10 @@ class Observed(Run):
         self.optimizers: dict[str, Optimizer] = {}
         self.returned: Generator | None = None
 
+    def __enter__(self) -> "Observed":
+        super().__enter__()
+        return self
+
     def setup(self, name: str, module: nn.Module, optimizer: Optimizer | None = None) -> None:
         super().setup(name, module, optimizer)
         self.modules[name] = module
@@ -75,7 +79,7 @@ class Observed(Run):
 
 
 def observed(folder: Path, task: Task, *, seed: int = 0, **settings: Any) -> Observed:
-    """Open a run that saves at every iteration, and measures just enough to know which generator is the best."""
+    """Open a run that measures just enough to know which generator is the best."""
     tokens = task.valid.batch(np.arange(len(task.valid)), None).tokens
 
     def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
@@ -83,7 +87,7 @@ def observed(folder: Path, task: Task, *, seed: int = 0, **settings: Any) -> Obs
         nll = -log_probs.sum().item() / int(task.valid.lengths.sum())
         return Measurement({"nll_valid": nll}, [f"{torch.rand(()).item()}"])
 
-    return Observed(folder, seed=seed, device="cpu", evaluate=evaluate, console=QUIET, checkpoint_seconds=0, **settings)
+    return Observed(folder, seed=seed, device="cpu", evaluate=evaluate, console=QUIET, **settings)
 
 
 def trained(folder: Path, method: Method, config: Any, task: Task, **settings: Any) -> Observed:

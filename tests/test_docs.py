@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import textforge
-from textforge import cli, methods, oracles, results
+from textforge import cli, methods, results
 from textforge.cli import finding, parsing, training, using
+from textforge.errors import CallError
+from textforge.options import Options
 from textforge.oracles import grammar_file
 from textforge.task import ORACLE_KINDS, load_task
 from textforge.text import catalog
@@ -74,8 +77,8 @@ def links(page: str) -> list[str]:
 
 
 def rows(page: str, heading: str | None = None) -> Iterator[tuple[Cells, Cells]]:
-    """The header and the cells of each row of each table, or of the tables below one heading."""
-    here, header, row = heading is None, Cells(), Cells()
+    """The header and the cells of each row of all tables, or of those below one heading."""
+    here, in_header, header, row = heading is None, False, Cells(), Cells()
     tokens = parsed(page)
     for i, token in enumerate(tokens):
         match token.type:
@@ -85,9 +88,10 @@ def rows(page: str, heading: str | None = None) -> Iterator[tuple[Cells, Cells]]
                 row = []
             case "th_open" | "td_open":
                 row.append(tokens[i + 1])
-            case "thead_close":
+                in_header = token.type == "th_open"
+            case "tr_close" if in_header:
                 header = row
-            case "tr_close" if here and token.level == 2 and row is not header and tokens[i - 1].type == "td_close":
+            case "tr_close" if here:
                 yield header, row
 
 
@@ -135,11 +139,16 @@ def test_relative_links_resolve(page: str) -> None:
             assert anchor in {slug(token.content) for _, token in headings(there)}, f"{page} links to {link}"
 
 
-def test_every_page_can_be_reached_from_the_index() -> None:
-    reached = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links("docs/index.md")}
-    missing = {page for page in DOCS if (ROOT / page) not in reached} - {"docs/index.md"}
-    assert not missing
-    assert "docs/index.md" in links("README.md")
+def test_every_page_can_be_reached() -> None:
+    """By following links from the README and from the page that opens the folder."""
+    reached: set[str] = set()
+    ahead = {"README.md", "docs/index.md"}
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        targets = (((ROOT / page).parent / link.partition("#")[0]).resolve() for link in links(page))
+        ahead |= {str(path.relative_to(ROOT)) for path in targets if str(path).endswith(".md")} & {*PAGES} - reached
+    assert reached == {*PAGES}
 
 
 # --- The paper index ---
@@ -161,7 +170,7 @@ def test_every_default_has_its_source(name: str) -> None:
 # --- Commands ---
 
 
-class Read(Exception):  # noqa: N818 - no error: it ends a command behind its parser
+class Read(Exception):
     """Carries what a command line was read into."""
 
 
@@ -210,7 +219,8 @@ def read_only(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
         except Read as read:
             return read.args[0]
         except SystemExit as exit_:
-            assert not exit_.code
+            if exit_.code:
+                raise
         return None
 
 
@@ -227,6 +237,8 @@ def test_commands_parse(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     for command in shell_commands(page):
         arguments = arguments_of(command)
+        if arguments is not None and len(arguments) == 1 and arguments[0] in cli.COMMANDS:
+            continue  # only named
         if arguments is not None:
             options = read_only(arguments, monkeypatch)
             if arguments[0] == "train" and options is not None:
@@ -246,8 +258,14 @@ def test_page_shows_commands(page: str) -> None:
 
 
 def test_a_wrong_command_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in ("train seqgam", "train mle --presets tiny", "train mle --preset tini", "train mle --rounds 3", "sampel"):
-        with pytest.raises(textforge.errors.CallError):
+    for wrong in (
+        "train seqgam",
+        "train mle --presets tiny",
+        "train mle --preset tini",
+        "train mle --rounds 3",
+        "sampel",
+    ):
+        with pytest.raises(CallError):
             read_only(wrong.split(), monkeypatch)
 
 
@@ -257,17 +275,130 @@ FILE = re.compile(r"# src/textforge/methods/(\w+\.py)\n")
 
 
 @pytest.fixture
-def documented_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the method files that the pages show beside the real ones, and return their folder."""
+def documented_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put the method files that the pages show beside the real ones, for one test."""
+    files = [
+        (match[1], text) for page in DOCS for _, text in code_blocks(page) if (match := FILE.match(text)) is not None
+    ]
     folder = tmp_path / "methods"
     folder.mkdir()
-    for page in DOCS:
-        for language, text in code_blocks(page):
-            if language == "python" and (match := FILE.match(text)):
-                (folder / match[1]).write_text(text, encoding="utf-8")
-                # Forget the module afterwards, as module and as attribute of its package.
-                monkeypatch.setitem(sys_modules(), f"textforge.methods.{Path(match[1]).stem}", None)
-                monkeypatch.delitem(sys_modules(), f"textforge.methods.{Path(match[1]).stem}")
+    for name, text in files:
+        (folder / name).write_text(text, encoding="utf-8")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     importlib.invalidate_caches()
-    return folder
+    yield
+    for name, _ in files:
+        sys.modules.pop(f"textforge.methods.{Path(name).stem}", None)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make everything small: oracles give a few sequences, the preset `small` is `tiny`. Work in an empty folder."""
+    monkeypatch.setattr("textforge.task.ORACLE_SIZES", {"train": 64, "valid": 32, "test": 32})
+    for name in METHODS:
+        presets: Any = methods.load(name).PRESETS
+        monkeypatch.setitem(presets, "small", presets["tiny"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text("a man rides a horse\na dog sleeps on the mat\n" * 30, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("documented_methods", "small")
+@pytest.mark.parametrize("page", [page for page in ("README.md", *DOCS) if page != "docs/results.md"])
+def test_code_runs(page: str) -> None:
+    """All Python of a page, from top to bottom, in one namespace; grammars are read."""
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for language, text in code_blocks(page):
+        if language == "python" and not FILE.match(text):
+            exec(compile(text, page, "exec"), namespace)
+        if language == "grammar":
+            assert grammar_file.parse(text, page).scenes
+
+
+def test_pages_that_promise_code_have_it() -> None:
+    for page in ("docs/quickstart.md", "docs/extending.md", "docs/oracles.md"):
+        assert sum(language == "python" for language, _ in code_blocks(page)) >= 2
+
+
+@pytest.mark.usefixtures("documented_methods", "small")
+def test_documented_method_is_one_like_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {*methods.names()} - {*METHODS} == {"terminal"}
+    assert isinstance(methods.load("terminal"), methods.Method)
+    first, again = (textforge.fit(data="my.txt", method="terminal", preset="tiny", seed=seed) for seed in (1, 1))
+    assert first.sample(5, seed=0) == again.sample(5, seed=0)
+    cli.run(["methods"])
+    assert "terminal     REINFORCE" in capsys.readouterr().out
+
+
+# --- Names of numbers ---
+
+SIZES = {"N": "num_samples", "M": "num_references"}
+PLACE = {"phase", "step", "iteration", "seconds"}
+
+
+@pytest.fixture
+def run(small: None, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, textforge.Model]:
+    """A tiny run of a method on a language with modes, whose texts can be listed."""
+    folder = tmp_path / "run"
+    return folder, textforge.fit(data="arithmetic", method=request.param, preset="tiny", out=folder)
+
+
+def recorded(folder: Path) -> tuple[set[str], set[str]]:
+    """The names in records of training, and in those of evaluations."""
+    names: tuple[set[str], set[str]] = set(), set()
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        names["nll_valid" in record].update(record.keys() - PLACE)
+    return names
+
+
+@pytest.mark.parametrize("run", METHODS, indirect=True)
+def test_everything_that_a_method_logs_is_on_its_page(run: tuple[Path, textforge.Model]) -> None:
+    folder, model = run
+    name = model.settings["method"]
+    explained = {span for _, row in rows(f"docs/methods/{name}.md", "What is logged") for span in spans(row[0])}
+    trained, evaluated = recorded(folder)
+    assert trained <= explained <= trained | evaluated
+
+
+@pytest.mark.parametrize("run", ["mle"], indirect=True)
+def test_every_metric_has_a_heading_and_every_heading_a_metric(run: tuple[Path, textforge.Model]) -> None:
+    folder, model = run
+    table, settings = results.run_rows(folder, model, load_task(Options(data="arithmetic")))
+    printed = {*recorded(folder)[1], *table[0].metrics}
+    explained = {span for level, token in headings("docs/metrics.md") if level == "h3" for span in spans(token)}
+    errors = {name for name in printed if name.endswith("_se")}
+    assert {re.sub(r"_\d+$", "_n", name) for name in printed - errors} == explained - {"<name>_se"}
+    (sentence,) = (
+        token for token in parsed("docs/metrics.md") if token.content.startswith("The standard error of `kl")
+    )
+    assert {f"{name}_se" for name in spans(sentence)} == errors
+    assert settings.keys() == {span for _, row in rows("docs/metrics.md", "Settings") for span in spans(row[0])}
+
+
+# --- Numbers ---
+
+
+def test_numbers_beside_a_command_are_what_it_prints(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that begin with `textforge evaluate`, and whose columns are metrics, N or M."""
+    monkeypatch.chdir(tmp_path)
+    for name, folder in {"coco": "image_coco_tok", "image-coco": "image_coco"}.items():
+        (tmp_path / name).symlink_to(shared_data / folder)
+    for path in (shared_data / "texygen_samples").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    for part in ("train", "test"):
+        lines = (tmp_path / "image-coco" / f"{part}.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / f"{part}-500.txt").write_text("".join(lines[:500]), encoding="utf-8")
+    checked = 0
+    for header, (command, *cells) in rows("docs/metrics.md"):
+        if not command.content.startswith("`textforge evaluate "):
+            continue
+        cli.run([*shlex.split(spans(command)[0])[1:], "--json"])
+        printed = json.loads(capsys.readouterr().out)
+        values = printed["metrics"] | {name: printed["settings"][key] for name, key in SIZES.items()}
+        for column, cell in zip(header[1:], cells, strict=True):
+            shown = float(cell.content.replace(",", ""))
+            assert values[column.content.strip("`")] == pytest.approx(shown, abs=0.000501), command.content
+            checked += 1
+    assert checked >= 60

@@ -146,7 +146,9 @@ def test_best_discriminator_is_p_over_p_plus_q_and_its_loss_measures_jensen_shan
     rows = torch.cat([torch.arange(num).repeat_interleave(of_p), torch.arange(num).repeat_interleave(of_q)])
     is_real = torch.arange(len(rows)) < of_p.sum()
     table = torch.zeros(num, requires_grad=True)
-    optimizer = torch.optim.LBFGS([table], max_iter=120, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [table], max_iter=120, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()

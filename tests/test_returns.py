@@ -15,6 +15,7 @@ from worlds import ENDING, FIXED, World
 from textforge import decoding
 from textforge.losses import policy_gradient
 from textforge.returns import leave_one_out_baseline, monte_carlo_q
+from textforge.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -72,7 +73,7 @@ def test_no_rollouts_give_the_final_reward_to_every_position(world: World) -> No
 def test_every_value_lands_at_its_own_sequence_and_position() -> None:
     """A reward that reads 1000 b + t off what it is given, for a policy that goes on with a mark and nothing else."""
     length, mark = 5, 9
-    world = World(worlds.Vocabulary.create("0123456789", unk=False, eos=True), length)
+    world = World(Vocabulary.create("0123456789", unk=False, eos=True), length)
     policy = worlds.TableGenerator(world, 1)
     policy.table.data.fill_(-torch.inf)
     policy.table.data[:, mark] = 0.0

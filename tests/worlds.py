@@ -1,4 +1,4 @@
-"""Worlds so small that every sequence can be listed: expectations become sums, and any reward can be written as a table.
+"""Worlds so small that every sequence can be listed: expectations become sums, and any reward can be a table.
 
 The references here know no state: they read each prefix from `bos` on, one row at a time.
 """
@@ -174,7 +174,7 @@ def exact_probs(generator: Generator, world: World) -> Float[Tensor, " K"]:
 def infilled_probs(
     world: World, following: dict[Prefix, Tensor], given: Int[Tensor, " T"], given_mask: Bool[Tensor, " T"]
 ) -> Float[Tensor, " K"]:
-    """Return the probability of every sequence when blanks are filled: each by its conditional, without `eos` too early."""
+    """Return the probability of every sequence when blanks are filled, each by its conditional; no `eos` too early."""
     probabilities = torch.ones(len(world.sequences))
     for k, row in enumerate(world.sequences.tolist()):
         for t in range(int(world.mask[k].sum())):

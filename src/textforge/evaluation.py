@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import nn
 
 from textforge.decoding import Generator, log_prob, sample
+from textforge.errors import CallError
 from textforge.metrics import Evaluation, evaluate
 from textforge.metrics.divergence import divergences, exact_divergences
 from textforge.metrics.modes import mode_coverage, mode_distance, validity
@@ -39,7 +40,13 @@ class Drawn:
 
 
 def draw_texts(generator: Generator, tokenizer: Tokenizer, num: int, *, temperature: float = 1.0) -> Drawn:
-    """Draw texts from torch's global random numbers."""
+    """Draw texts from torch's global random numbers; raises CallError for a number or a temperature out of range."""
+    if num < 0:
+        raise CallError(f"{num} samples cannot be drawn; ask for 0 or more")
+    if not temperature > 0:
+        raise CallError(f"the temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
+    if num == 0:
+        return Drawn([], np.empty(0), np.empty(0))
     decoded = sample(generator, num, temperature=temperature)
     texts = [tokenizer.decode(row) for row in decoded.tokens.tolist()]
     scores = decoded.log_probs.double().sum(1).cpu().numpy()

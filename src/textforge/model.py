@@ -18,10 +18,11 @@ from torch import nn
 import textforge
 from textforge import methods
 from textforge.decoding import Generator, evaluating
-from textforge.errors import UserError
-from textforge.evaluation import Watch, draw_texts, text_log_prob
+from textforge.errors import CallError, UserError, WorkError
+from textforge.evaluation import Drawn, Watch, draw_texts, text_log_prob
 from textforge.options import Options
 from textforge.run import Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
+from textforge.run.device import connect
 from textforge.task import Task, load_task, task_from_texts
 from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
 
@@ -46,15 +47,13 @@ class Model:
 
     def sample(self, num: int, *, temperature: float = 1.0, seed: int | None = None) -> list[str]:
         """Draw texts. The same seed gives the same texts; without one they differ from call to call."""
-        if num < 0:
-            raise UserError(f"{num} samples cannot be drawn; ask for 0 or more")
-        if not temperature > 0:
-            raise UserError(f"temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
-        if num == 0:
-            return []
+        return self.draw(num, temperature=temperature, seed=seed).texts
+
+    def draw(self, num: int, *, temperature: float = 1.0, seed: int | None = None) -> Drawn:
+        """Draw texts as `sample` does, with their log-probabilities at this temperature and their lengths."""
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "sample")) if seed is not None else torch.seed()
-            return draw_texts(self.generator, self.tokenizer, num, temperature=temperature).texts
+            return draw_texts(self.generator, self.tokenizer, num, temperature=temperature)
 
     def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
         """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`."""
@@ -112,6 +111,8 @@ def fit(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     tokenizer: Literal["auto", "word", "char", "bpe"] = "auto",
     max_length: int | None = None,
+    min_count: int = 1,
+    vocab_size: int | None = None,
     **fields: Any,
 ) -> Model:
     """Train a method on texts, or on `data` as the command line takes it, and return the model.
@@ -122,15 +123,19 @@ def fit(
     if (texts is None) == (data is None):
         raise UserError("give either texts or data to learn from, and not both")
     config = methods.configure(method, preset, fields)
-    options = Options(
-        data="<texts>" if data is None else str(data),
-        valid=None if valid is None else str(valid),
-        preset=preset,
-        seed=seed,
-        device=device,
-        tokenizer=tokenizer,
-        max_length=max_length,
-    )
+    options = Options.of(
+        {
+            "data": "<texts>" if data is None else str(data),
+            "valid": None if valid is None else str(valid),
+            "preset": preset,
+            "seed": seed,
+            "device": device,
+            "tokenizer": tokenizer,
+            "max_length": max_length,
+            "min_count": min_count,
+            "vocab_size": vocab_size,
+        }
+    ).anchored()
     if texts is None:
         task = load_task(options)
     else:
@@ -154,14 +159,20 @@ def train(
     resume: bool = False,
     console: Console | None = None,
 ) -> Model:
-    """Train in a run folder, and return the model as it stands at the end."""
+    """Train in a run folder, and return the model as it stands at the end; without a console nothing is shown."""
+    connect(options.device)  # refuses a device that is not there before anything is written
     settings: dict[str, Any] = {"textforge": textforge.__version__, "method": method, **dataclasses.asdict(options)}
     del settings["device"]  # a run may go on elsewhere
     settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train), "config": vars(config)}
     open_folder(folder, settings, resume=resume)
     write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
     with Run(
-        folder, seed=options.seed, device=options.device, resume=resume, evaluate=Watch(task), console=console
+        folder,
+        seed=options.seed,
+        device=options.device,
+        resume=resume,
+        evaluate=Watch(task),
+        console=console or Console(quiet=True),
     ) as run:
         methods.load(method).train(config, task, run)
     return load(folder)
@@ -173,34 +184,45 @@ def load(folder: str | Path, checkpoint: Which = "last") -> Model:
     Raises UserError for a folder that holds no run or none that has saved, and WorkError for damaged files.
     """
     folder = Path(folder)
-    settings = read_settings(folder)
+    settings = read_settings(folder / "config.json")
     config = stored_config(settings)
     tokenizer = from_dict(_read_json(folder / "vocabulary.json"))
     networks = methods.load(settings["method"]).networks(config, tokenizer.vocabulary, settings["max_length"])
     state = load_checkpoint(folder, checkpoint)["modules"]
     loaded = {name: network.eval() for name, network in networks.items() if name in state}
-    for name, network in loaded.items():
-        network.load_state_dict(state[name])
+    try:
+        for name, network in loaded.items():
+            network.load_state_dict(state[name])
+    except RuntimeError as error:
+        raise WorkError(
+            f"the checkpoint in {folder} does not fit its config.json and vocabulary.json; restore the files"
+        ) from error
     return Model(settings, tokenizer, loaded)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read the config.json of a run folder, or a file of that form."""
-    file = path / "config.json" if path.is_dir() else path
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a config.json, and see that every value is what it should be."""
     if not file.exists():
-        raise UserError(f"{path} is no run folder (it has no config.json); train one with `textforge train`")
+        raise UserError(f"{file.parent} is no run folder (it has no {file.name}); train one with `textforge train`")
     settings = _read_json(file)
-    if missing := {"method", "preset", "data", "seed", "max_length", "config"} - settings.keys():
-        raise UserError(f"{file} lacks '{min(missing)}'; restore the file, or train again")
+    for name, kind in _REQUIRED.items():
+        if not isinstance(settings.get(name), kind):
+            raise UserError(f"{file} should have a value '{name}' of type {kind.__name__}; restore it, or train again")
+    try:
+        Options.of(settings)
+        stored_config(settings)
+    except CallError as error:
+        raise UserError(f"{file}: {error}; restore it, or train again") from None
     return settings
+
+
+_REQUIRED = {"method": str, "preset": str, "data": str, "seed": int, "max_length": int, "config": dict}
 
 
 def stored_config(settings: Mapping[str, Any]) -> Any:
     """Rebuild the method's config from settings that were read from JSON."""
-    fields = settings["config"]
-    if not isinstance(fields, dict):
-        raise UserError("'config' in config.json is no object; restore the file, or train again")
-    return methods.configure(settings["method"], settings["preset"], {name: _tuples(v) for name, v in fields.items()})
+    fields = {name: _tuples(value) for name, value in settings["config"].items()}
+    return methods.configure(settings["method"], settings["preset"], fields)
 
 
 def fingerprint(corpus: Corpus) -> str:

@@ -78,13 +78,18 @@ def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping
 
 def write_rows(folder: Path, rows: Sequence[Row], settings: Mapping[str, str | int | float]) -> None:
     """Write evaluation.json."""
-    table = {"rows": [{"name": row.name, "metrics": finite(row.metrics)} for row in rows], "settings": settings}
+    table = {
+        "rows": [{"name": row.name, "metrics": finite(row.metrics)} for row in rows],
+        "settings": finite(settings),
+    }
     write_atomic(folder / "evaluation.json", json.dumps(table, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
-def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the metrics as JSON can express them: NaN and infinity become null."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+def finite(values: Mapping[str, str | int | float]) -> dict[str, str | int | float | None]:
+    """Return the values as JSON can express them: NaN and infinity become None."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def phase_rows(folder: Path) -> list[Row]:

@@ -130,6 +130,6 @@ def test_paper_settings() -> None:
         ("scheduled_sampling", -0.5, "--scheduled-sampling must be at least 0"),
     ],
 )
-def test_settings_out_of_range_are_refused(field: str, value: float, message: str) -> None:
+def test_settings_out_of_range_are_refused(field: str, value: Any, message: str) -> None:
     with pytest.raises(CallError, match=message):
         mle.Config(**{field: value})

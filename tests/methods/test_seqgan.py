@@ -1,12 +1,12 @@
 """Algorithm 1 piece by piece, and the estimate of its gradient against the enumerated one.
 
-What belongs to one function alone is tested with it: action values, layouts and baselines in test_returns.py, the policy
-gradient theorem, constant rewards, shifts and the best discriminator in test_losses.py, the loop in test_decoding.py,
-the highway, pooling and L2 in nets/, the score of the oracle's own samples in oracles/.
+What belongs to one function alone is tested with it: action values, layouts and baselines in test_returns.py, the
+policy gradient theorem, constant rewards, shifts and the best discriminator in test_losses.py, the loop in
+test_decoding.py, highway, pooling and L2 in nets/, the score of the oracle's own samples in oracles/, the training of
+the discriminator and the controls in test_seqgan_rewards.py.
 """
 
 import copy
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 import worlds
-from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
-from tasks import observed, oracle_task, text_task, tiny, trained
+from methods.players import opinionated, table_world
+from tasks import observed, text_task, tiny, trained
 from torch import Tensor, nn
-from worlds import World
 
 from textforge import methods
 from textforge.decoding import decode, log_prob, sample
@@ -25,27 +24,9 @@ from textforge.errors import CallError
 from textforge.losses import policy_gradient
 from textforge.methods import seqgan
 from textforge.nets.lstm import LSTMGenerator
-from textforge.nets.text_cnn import TextCNN
-from textforge.oracles.table import TableOracle, random_table
 from textforge.returns import monte_carlo_q
-from textforge.task import Task
-from textforge.text import Stream
 
 SEQGAN = methods.load("seqgan")
-
-
-def table_world() -> tuple[World, Task]:
-    """27 sequences with a probability each, and 64 draws of them to learn from."""
-    task = oracle_task(random_table(seed=1), 64)
-    return World(task.vocabulary, task.max_length), task
-
-
-def opinionated(task: Task, config: Any) -> TextCNN:
-    """A discriminator whose verdicts differ widely."""
-    D = seqgan.networks(config, task.vocabulary, task.max_length)["discriminator"]
-    for parameter in D.parameters():
-        nn.init.normal_(parameter)
-    return D
 
 
 # --- The gradient of the generator ---
@@ -84,59 +65,6 @@ def test_a_step_raises_the_probability_of_what_was_rewarded(tmp_path: Path) -> N
         run.setup("generator", G, optimizer)
         run.step(optimizer, policy_gradient(G(world.sequences), q), clip=5.0)
     assert log_prob(G, world.sequences)[5] > before[5] + 0.01
-
-
-def test_verdicts_are_those_of_the_discriminator_in_eval_mode() -> None:
-    world, task = table_world()
-    config = tiny(SEQGAN, {"d_dropout": 0.5})
-    D = opinionated(task, config)
-    reward = seqgan.reward_function(config, D, task)
-    said = reward(world.sequences)
-    assert torch.equal(reward(world.sequences), said)
-    assert all(module.training for module in D.modules())
-    torch.testing.assert_close(said, D.eval()(world.sequences).logits.sigmoid().detach())
-
-
-# --- Rewards in place of the discriminator ---
-
-
-def test_constant_reward_values_every_real_token_alike() -> None:
-    task = text_task()
-    config = tiny(SEQGAN, {"reward": "constant"})
-    players = seqgan.networks(config, task.vocabulary, task.max_length)
-    reward = seqgan.reward_function(config, players["discriminator"], task)
-    fake = sample(players["generator"], 20)
-    assert torch.equal(monte_carlo_q(players["generator"], fake.tokens, reward, 3), fake.mask.float())
-
-
-def test_random_reward_is_uniform_noise() -> None:
-    world, task = table_world()
-    config = tiny(SEQGAN, {"reward": "random"})
-    reward = seqgan.reward_function(config, opinionated(task, config), task)
-    noise = torch.cat([reward(world.sequences[:1].expand(100, -1)) for _ in range(40)])
-    counts = torch.histc(noise, bins=10, min=0, max=1).long().numpy()
-    assert worlds.chi_square_z(counts, torch.full((10,), 0.1).numpy()) < 4.5
-    assert noise.min() >= 0
-    assert noise.max() < 1
-
-
-@pytest.mark.parametrize("order", [2, 4])
-def test_bleu_reward_is_that_of_nltk_against_all_training_sequences(order: int) -> None:
-    task = text_task()
-    config = tiny(SEQGAN, {"reward": "bleu", "bleu_order": order})
-    players = seqgan.networks(config, task.vocabulary, task.max_length)
-    reward = seqgan.reward_function(config, players["discriminator"], task)
-    vocabulary = task.vocabulary
-    real = [[i for i in row if i != vocabulary.pad] for row in Stream(task.train, 20, width=4, seed=0).next().tokens.tolist()]
-    fake = sample(players["generator"], 30).tokens
-    smoothing = SmoothingFunction().method1
-    expected = [
-        sentence_bleu(real, [i for i in row if i != vocabulary.pad], [1 / order] * order, smoothing_function=smoothing)
-        for row in fake.tolist()
-    ]
-    torch.testing.assert_close(reward(fake), torch.tensor(expected), rtol=1e-5, atol=1e-7)
-    own = Stream(task.train, 20, width=task.max_length, seed=0).next().tokens
-    assert (reward(own)[(own != vocabulary.pad).sum(1) >= order] > 0.999).all()
 
 
 # --- The roll-out policy ---
@@ -205,95 +133,6 @@ def test_copied_policy_equals_the_generator_after_every_round(tmp_path: Path) ->
     for name, value in policy.items():
         assert torch.equal(value, generator[name])
         assert value.data_ptr() != generator[name].data_ptr()
-
-
-# --- The discriminator ---
-
-
-def two_languages(**fields: Any) -> tuple[Task, Any, Any, LSTMGenerator, TextCNN]:
-    """Real sequences hold the symbol b or c only; the generator writes nothing but a."""
-    oracle = TableOracle(("a", "b", "c"), {("b", "c", "c"): 0.5, ("c", "b", "b"): 0.3, ("c", "c", "c"): 0.2})
-    task = oracle_task(oracle, 50)
-    config = tiny(SEQGAN, {"negatives": 24, "batch_size": 16, **fields})
-    players = seqgan.networks(config, task.vocabulary, task.max_length)
-    with torch.no_grad():
-        players["generator"].output.bias[0] = 100.0
-    positives = Stream(task.train, config.negatives, width=task.max_length, seed=0)
-    return task, config, positives, players["generator"], players["discriminator"]
-
-
-def test_discriminator_sees_every_real_and_fake_sequence_once_an_epoch_with_its_label(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task, config, positives, G, D = two_languages(d_epochs=3)
-    inputs: list[Tensor] = []
-    labels: list[Tensor] = []
-    modes: list[bool] = []
-    original = seqgan.discriminator_loss
-
-    def look(module: nn.Module, arguments: tuple[Tensor]) -> None:
-        inputs.append(arguments[0])
-        modes.append(D.dropout.training)
-
-    def loss(logits: Tensor, is_real: Tensor) -> Tensor:
-        labels.append(is_real)
-        return original(logits, is_real)
-
-    D.register_forward_pre_hook(look)
-    monkeypatch.setattr(seqgan, "discriminator_loss", loss)
-    expected = Stream(task.train, 24, width=3, seed=0).next().tokens.tolist() + [[0, 0, 0]] * 24
-    with observed(tmp_path, task) as run:
-        optimizer = torch.optim.Adam(D.parameters(), lr=1e-3)
-        run.setup("discriminator", D, optimizer)
-        seqgan.train_discriminator(config, G, D, optimizer, positives, run)
-    assert [len(rows) for rows in inputs] == [16, 16, 16] * 3
-    assert all(modes)
-    orders = []
-    for epoch in range(3):
-        rows = torch.cat(inputs[3 * epoch : 3 * epoch + 3])
-        real = torch.cat(labels[3 * epoch : 3 * epoch + 3])
-        assert Counter(map(tuple, rows.tolist())) == Counter(map(tuple, expected))
-        assert torch.equal(real, rows[:, 0] != 0)
-        orders.append(rows)
-    assert not torch.equal(orders[0], orders[1])
-    mixed = [batch.float().mean().item() for batch in labels]
-    assert all(0 < share < 1 for share in mixed)
-    assert positives.state_dict() == {"position": 24}
-
-
-def test_discriminator_learns_to_tell_real_from_fake(tmp_path: Path) -> None:
-    task, config, positives, G, D = two_languages(d_epochs=30, d_l2=0.0)
-    G_before, D_before = copy.deepcopy(G.state_dict()), copy.deepcopy(D.state_dict())
-    with observed(tmp_path, task) as run:
-        optimizer = torch.optim.Adam(D.parameters(), lr=1e-2)
-        run.setup("generator", G)
-        run.setup("discriminator", D, optimizer)
-        seqgan.train_discriminator(config, G, D, optimizer, positives, run)
-        reward = seqgan.reward_function(config, D, task)
-    assert reward(torch.tensor([[1, 2, 2], [2, 1, 1]])).min() > 0.95
-    assert reward(torch.tensor([[0, 0, 0]])).max() < 0.05
-    assert all(torch.equal(value, G_before[name]) for name, value in G.state_dict().items())
-    assert all(parameter.grad is None for parameter in G.parameters())
-    assert not any(torch.equal(value, D_before[name]) for name, value in D.state_dict().items())
-
-
-def test_l2_weighs_on_the_loss_of_the_discriminator(tmp_path: Path) -> None:
-    """With a weight beyond all reason, nothing is left of the head."""
-    task, config, positives, G, D = two_languages(d_epochs=60, d_l2=1e3)
-    with observed(tmp_path, task) as run:
-        optimizer = torch.optim.Adam(D.parameters(), lr=1e-2)
-        run.setup("discriminator", D, optimizer)
-        before = D.head_penalty().item()
-        seqgan.train_discriminator(config, G, D, optimizer, positives, run)
-    assert D.head_penalty().item() < before / 100
-
-
-def test_training_the_generator_does_not_touch_the_discriminator(tmp_path: Path) -> None:
-    config = tiny(SEQGAN, {"pretrain_rounds": 0, "d_steps": 0})
-    run = trained(tmp_path, SEQGAN, config, text_task())
-    for name, value in run.modules["discriminator"].state_dict().items():
-        assert torch.equal(value, run.trained["discriminator"][name])
-    assert all(parameter.grad is None for parameter in run.modules["discriminator"].parameters())
 
 
 # --- The algorithm ---

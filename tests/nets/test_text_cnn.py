@@ -32,8 +32,7 @@ def reference(net: TextCNN, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
     for row in tokens.tolist():
         embedded = weights["embedding.weight"][row]  # [T, E]
         pooled = []
-        for number, convolution in enumerate(net.convolutions):
-            (size,) = convolution.kernel_size
+        for number, size in enumerate(net.sizes):
             kernels = weights[f"convolutions.{number}.weight"]  # [kernels, E, size]
             for kernel, bias in zip(kernels, weights[f"convolutions.{number}.bias"], strict=True):
                 places = range(len(row) - size + 1)
@@ -139,7 +138,7 @@ def test_windows_that_do_not_fit_are_left_out() -> None:
     assert [convolution.kernel_size for convolution in net.convolutions] == [(1,), (LENGTH,)]
     assert net.num_features == net.head.in_features == 5
     assert net(random_tokens(2)).features.shape == (2, 5)
-    with pytest.raises(UserError, match="no window of .* fits into 12 tokens"):
+    with pytest.raises(UserError, match=r"no window of .* fits into 12 tokens"):
         network(windows=((13, 2), (20, 3)))
 
 

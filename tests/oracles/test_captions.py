@@ -175,3 +175,18 @@ def test_the_first_verb_agrees_with_its_subject(name: str) -> None:
             assert plural == (verb in {"are", "have"}), text
             seen.add((plural, verb))
     assert {(True, "are"), (False, "is")} <= seen
+
+
+@pytest.mark.parametrize("name", ENGLISH)
+def test_the_word_behind_a_noun_agrees_with_it(name: str) -> None:
+    pairs = neighbours(oracle_of(name))
+    numbers, people = {"two", "three", "four", "several", "dozen"}, {"man", "woman", "boy", "girl", "teenager"}
+    plurals = {second for first, second in pairs if first in numbers and re.search(r"s$|men$|ren$", second)}
+    assert len(plurals) > 15
+    assert {(first, second) for first, second in pairs if first in plurals and re.search(r"[^s]s$", second)} <= {
+        (plural, "as") for plural in plurals
+    }
+    others = {"and", "at", "behind", "beside", "by", "in", "next", "on", "outside", "under", "with", "without", "."}
+    assert {(first, second) for first, second in pairs if first in people and not second.endswith("s")} <= {
+        (person, other) for person in people for other in others
+    }

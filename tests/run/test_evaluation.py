@@ -84,11 +84,14 @@ def test_evaluation_needs_a_generator(tmp_path: Path) -> None:
 
 
 def count_up(run: Run, n: int, patience: int | None = None) -> int:
+    """Add one to the generator in each iteration, and return how many there were."""
     generator = run._parts.modules["generator"]
     assert isinstance(generator, toy.Counter)
+    iterations = 0
     for _ in run.phase("only", n, evaluate_every=1, patience=patience):
         generator.count += 1
-    return int(generator.count)
+        iterations += 1
+    return iterations
 
 
 @pytest.mark.parametrize(
@@ -98,38 +101,49 @@ def count_up(run: Run, n: int, patience: int | None = None) -> int:
 def test_best_is_the_lowest_and_the_first_of_equals(values: tuple[float, ...], best: int, tmp_path: Path) -> None:
     with toy.evaluated(tmp_path, toy.nlls(*map(float, values))) as run:
         assert count_up(run, 3) == 3
-        run.load_best()
-        assert run._parts.modules["generator"].state_dict()["count"] == best
+        assert run._parts.modules["generator"].state_dict()["count"] == 3
     saved = load_checkpoint(tmp_path, "best")
     assert saved["modules"]["generator"]["count"] == best
     assert saved["position"] == {"phase": "only", "iteration": best, "step": best}
     assert saved["nll_valid"] == values[best - 1]
 
 
-def test_best_can_go_into_another_module(tmp_path: Path) -> None:
-    with toy.evaluated(tmp_path, toy.nlls(1.0, 2.0)) as run:
-        run.setup("policy", toy.Counter())
-        count_up(run, 2)
-        run.load_best("policy")
-        counts = {name: int(module.state_dict()["count"]) for name, module in run._parts.modules.items()}
-    assert counts == {"generator": 2, "policy": 1}
+@pytest.mark.parametrize(("values", "best"), [((3, 1, 2), 2), ((3, 2, 1), 3), ((1, 2, 3), 1)])
+def test_a_phase_with_patience_ends_at_the_best(values: tuple[float, ...], best: int, tmp_path: Path) -> None:
+    at_end = []
+
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        count = int(generator.state_dict()["count"])
+        if phase_end:
+            at_end.append(count)
+        return Measurement({"nll_valid": float(values[count - 1])})
+
+    with toy.evaluated(tmp_path, evaluate) as run:
+        assert count_up(run, 3, patience=3) == 3
+        assert run._parts.modules["generator"].state_dict()["count"] == best
+    assert at_end == [best]
+    assert [record["nll_valid"] for record in toy.records(tmp_path)] == [*values[:2], values[best - 1]]
+    assert load_checkpoint(tmp_path)["modules"]["generator"]["count"] == best
 
 
 def test_damaged_best_is_named(tmp_path: Path) -> None:
-    with toy.evaluated(tmp_path, toy.nlls(1.0)) as run:
-        count_up(run, 1)
-        (tmp_path / "checkpoints" / "best-00000001.safetensors").write_bytes(b"")
-        with pytest.raises(WorkError, match=r"best-00000001\.safetensors is damaged"):
-            run.load_best()
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        count = int(generator.state_dict()["count"])
+        if count == 2:
+            (tmp_path / "checkpoints" / "best-00000001.safetensors").write_bytes(b"")
+        return Measurement({"nll_valid": float(count)})
+
+    with (
+        toy.evaluated(tmp_path, evaluate) as run,
+        pytest.raises(WorkError, match=r"best-00000001\.safetensors is damaged"),
+    ):
+        count_up(run, 2, patience=2)
 
 
 def test_without_evaluation_there_is_no_best(tmp_path: Path) -> None:
-    counter = toy.Counter()
     with toy.start_bare(tmp_path) as run:
-        run.setup("generator", counter)
+        run.setup("generator", toy.Counter())
         assert count_up(run, 3, patience=1) == 3
-        run.load_best()
-    assert counter.count == 3
     with pytest.raises(UserError, match="holds no best checkpoint"):
         load_checkpoint(tmp_path, "best")
 
@@ -146,10 +160,8 @@ def test_without_evaluation_there_is_no_best(tmp_path: Path) -> None:
     ],
 )
 def test_patience_ends_a_phase(values: list[float], patience: int, end: int, tmp_path: Path) -> None:
-    stops_early = end < 6
     found = [float(value) for value in values]
-    repeated = [*found[:end], *found[end - 1 : end], *found[end:]] if stops_early else found
-    with toy.evaluated(tmp_path, toy.nlls(*repeated)) as run:
+    with toy.evaluated(tmp_path, toy.nlls(*found[:end], min(found[:end]))) as run:  # the best one is measured again
         assert count_up(run, 6, patience=patience) == end
     records = toy.records(tmp_path)
     assert [record["step"] for record in records] == list(range(1, end + 1))  # the last one is not there twice
@@ -158,7 +170,7 @@ def test_patience_ends_a_phase(values: list[float], patience: int, end: int, tmp
 
 
 def test_patience_begins_anew_with_each_phase(tmp_path: Path) -> None:
-    with toy.evaluated(tmp_path, toy.nlls(1, 2, 2, 9.0, 8.0, 7.0)) as run:
+    with toy.evaluated(tmp_path, toy.nlls(1, 2, 1, 9.0, 8.0, 7.0, 1)) as run:
         lengths = [len(list(run.phase(name, 3, evaluate_every=1, patience=1))) for name in ("one", "two")]
     assert lengths == [2, 3]
 

@@ -230,7 +230,7 @@ def test_resume_before_anything_was_saved_starts(tmp_path: Path, whole: dict[str
 
 
 def test_damaged_newest_falls_back_with_the_best_that_it_knew(tmp_path: Path, whole: dict[str, Any]) -> None:
-    """The checkpoint at the end of the first phase is followed by `load_best`, which needs the best one of then."""
+    """The checkpoint at the end of the first phase holds the best generator of then."""
     with pytest.raises(Interrupted), toy.start(tmp_path, seconds=1e9) as run:
         toy.train(
             run, lambda phase, i: signal.raise_signal(signal.SIGTERM) if (phase, i) == ("adversarial", 3) else None

@@ -91,7 +91,6 @@ def train(run: Run, after: Callable[[str, int], None] = lambda phase, i: None) -
         schedule.step()
         run.log(loss=loss, iteration_of_loop=i, rate=schedule.get_last_lr()[0])
         after("pretrain", i)
-    run.load_best()
     discriminator = nn.Linear(4, 1)
     d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.1, momentum=0.9)
     run.setup("discriminator", discriminator, d_optimizer)

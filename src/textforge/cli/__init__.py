@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from textforge.cli.finding import bench_command, data_command, methods_command
 from textforge.cli.training import train_command
@@ -64,6 +65,8 @@ def _reason(error: Exception) -> str:
             return str(error)
         case OSError() | MemoryError():
             return str(error) or type(error).__name__
+        case RuntimeError() if "memory" in str(error):  # PyTorch has no error of its own for it on a CPU
+            return f"out of memory; choose smaller networks, batches or a smaller --max-length ({error})"
     return f"{type(error).__name__}: {error} (not foreseen: --debug shows where it happened)"
 
 
@@ -72,7 +75,14 @@ def _fail(reason: str, status: int) -> int:
     return status
 
 
-def _warn(message: Warning | str, *details: object) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     print(f"textforge: warning: {message}", file=sys.stderr)
 
 

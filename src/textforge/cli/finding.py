@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from textforge.cli.output import deliver, escaped
 from textforge.cli.parsing import parse
-from textforge.errors import CallError
+from textforge.errors import CallError, UserError, at_least
 
 
 def methods_command(arguments: Sequence[str]) -> None:
@@ -46,6 +46,10 @@ class DataOptions:
     out: Path | None = None
     """The folder to write; by default NAME."""
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least(0, self, "num", "seed")
+
 
 def data_command(arguments: Sequence[str]) -> None:
     """List, show, export or fetch."""
@@ -64,6 +68,8 @@ def data_command(arguments: Sequence[str]) -> None:
     out = options.out or Path(options.name.partition(":")[0])
     if options.action == "fetch":
         print(catalog.fetch(options.name, out))
+    elif options.name in catalog.names():
+        raise CallError(f"{options.name} is a public corpus: see its files after `textforge data fetch {options.name}`")
     elif options.action == "show":
         for text in oracles.load(options.name).sample(options.num, options.seed):
             print(escaped(text))
@@ -71,6 +77,10 @@ def data_command(arguments: Sequence[str]) -> None:
         from textforge.task import task_from_oracle
 
         texts = task_from_oracle(oracles.load(options.name)).texts
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{out} cannot be made a folder ({error.strerror}); choose another with --out") from None
         for part, lines in {"train": texts.train, "valid": texts.valid, "test": texts.test}.items():
             deliver(lines or (), out / f"{part}.txt")
         print(out)

@@ -1,7 +1,5 @@
 """What commands print: lines, tables, settings."""
 
-import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,17 +45,6 @@ def escaped(text: str) -> str:
     A backslash stays as it is, because molecules are full of them; where that matters, JSON is exact.
     """
     return text.replace("\n", "\\n").replace("\r", "\\r")
-
-
-def as_json(value: Mapping[str, object]) -> str:
-    """Write an object on one line, without the numbers that JSON does not know: NaN and infinity become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def deliver(lines: Iterable[str], out: Path | None) -> None:

@@ -41,7 +41,7 @@ def _condensed(box: str) -> str:
     reason = " ".join(reason.replace("│", " ").split()).rstrip(".")
     if wrong := re.match(r"Error parsing (-\S+): [^'[]*('[^']*'|\[[^]]*\])", reason):
         return f"{wrong[1]} cannot be {wrong[2]}"
-    return re.sub(r"^Error parsing [a-z]*: ", "", reason)
+    return re.sub(r"^Error parsing \w*: ", "", reason)
 
 
 def _fields(options: type) -> Iterator[str]:

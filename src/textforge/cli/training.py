@@ -78,7 +78,7 @@ def _peek(arguments: Sequence[str]) -> tuple[str | None, Place]:
 def _stored(path: Path, method: str) -> tuple[Options, Any]:
     from textforge.model import read_settings, stored_config
 
-    settings = read_settings(path)
+    settings = read_settings(path / "config.json" if path.is_dir() else path)
     if settings["method"] != method:
         raise CallError(f"{path} is of the method '{settings['method']}'; run textforge train {settings['method']}")
     return Options.of(settings), stored_config(settings)

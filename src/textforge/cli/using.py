@@ -31,7 +31,7 @@ class SampleOptions:
     seed: int | None = None
     """The same seed draws the same texts."""
     format: Literal["text", "jsonl"] = "text"
-    """A line each, or a JSON object each, with its log-probability in nats."""
+    """A line each, or a JSON object each, with its log-probability in nats at this temperature."""
     checkpoint: Literal["last", "best"] = "last"
     """The model as it stood last, or at its lowest held-out NLL."""
     out: Path | None = None
@@ -44,17 +44,18 @@ def sample_command(arguments: Sequence[str]) -> None:
     from textforge.model import load
 
     model = load(options.run, options.checkpoint)
-    texts = model.sample(options.num, temperature=options.temperature, seed=options.seed)
+    drawn = model.draw(options.num, temperature=options.temperature, seed=options.seed)
     if options.format == "text":
-        lines = [escaped(text) for text in texts]
+        lines = [escaped(text) for text in drawn.texts]
     else:
-        lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+        scored = zip(drawn.texts, drawn.log_prob.tolist(), strict=True)
+        lines = [json.dumps({"text": text, "log_prob": value}, ensure_ascii=False) for text, value in scored]
     deliver(lines, options.out)
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """Score each line of a file: one JSON object a line, log-probabilities in nats."""
+    """Score each line of a file that is not blank: one JSON object a line, log-probabilities in nats."""
 
     run: Annotated[Path, Positional]
     """The run folder."""
@@ -68,6 +69,7 @@ def score_command(arguments: Sequence[str]) -> None:
     """Score texts."""
     options = parse(ScoreOptions, arguments, "score")
     from textforge.model import load
+    from textforge.results import finite
     from textforge.text import read_lines
 
     model, lines = load(options.run, options.checkpoint), read_lines(options.file)
@@ -76,7 +78,7 @@ def score_command(arguments: Sequence[str]) -> None:
         real = model.discriminate(texts) if "discriminator" in model.networks else [None] * len(texts)
         for log_prob, length, opinion in zip(log_probs, model.num_tokens(texts), real, strict=True):
             score = {"log_prob": float(log_prob), "nll_per_token": -float(log_prob) / length}
-            print(json.dumps(score if opinion is None else score | {"discriminator": float(opinion)}))
+            print(json.dumps(finite(score if opinion is None else score | {"discriminator": float(opinion)})))
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,19 @@ class EvaluateOptions:
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate a run or a file."""
     options = parse(EvaluateOptions, arguments, "evaluate")
-    from textforge.results import Row
+    from textforge.results import Row, finite
 
     evaluation = _evaluate_run(options) if options.target.is_dir() else _evaluate_file(options)
     if options.json:
-        print(json.dumps({"metrics": evaluation.metrics, "settings": evaluation.settings}, ensure_ascii=False))
+        judged = {"metrics": finite(evaluation.metrics), "settings": finite(evaluation.settings)}
+        print(json.dumps(judged, ensure_ascii=False))
         return
     print_table(str(options.target), [Row("", evaluation.metrics)], list(evaluation.metrics))
     print(spelled(evaluation.settings))
 
 
 def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
-    from textforge.model import load
+    from textforge.model import fingerprint, load
     from textforge.options import Options
     from textforge.results import evaluate_model
     from textforge.task import load_task
@@ -130,6 +133,8 @@ def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
         if options.reference is None:
             raise UserError(f"the run's own data cannot be read ({error}); give --reference") from error
         print(f"the run's own data cannot be read ({error}): copies are counted only with --train", file=sys.stderr)
+    if task is not None and fingerprint(task.train) != model.settings.get("corpus"):
+        print(f"the text at {task.texts.name} is not what the run has learnt from", file=sys.stderr)
     train = None if task is None else task.texts.train
     if options.reference is not None:
         references = _reference(options.reference)
@@ -189,5 +194,7 @@ def report_command(arguments: Sequence[str]) -> None:
     from textforge import report
 
     out = options.out or options.run / "report.html"
+    if not options.run.is_dir():
+        raise UserError(f"there is no run folder {options.run}; give the one that `textforge train --out` wrote")
     report.write(options.run, out)
     print(out)

@@ -201,8 +201,9 @@ class Run:
         """Yield the iterations 0..n-1 of a phase, without those that a resumed run has behind it.
 
         The generator is evaluated every `evaluate_every` iterations (by default, ten times in the phase) and at the
-        end. With `patience`, the phase ends early when `nll_valid` has not become lower for so many evaluations; a run
-        that does not evaluate has no patience. Leave a phase only by its end, never by `break`.
+        end. With `patience`, the phase ends early when `nll_valid` has not become lower for so many evaluations, and
+        however it ends, the generator is then set back to the lowest `nll_valid` of the run; a run that does not
+        evaluate has no patience. Leave a phase only by its end, never by `break`.
         """
         if not self._enter(name, n):
             return
@@ -258,23 +259,28 @@ class Run:
             self._log.flush(moment)
         if self._evaluate is None or (position.iteration % every and not position.complete):
             return
-        measurement = self._measure(self._evaluate)
-        if patience is not None and self._exhausted(measurement, patience) and not position.complete:
-            position.complete = True
-            measurement = self._measure(self._evaluate)
+        if patience is None:
+            measurement = self._measure(self._evaluate, phase_end=position.complete)
+        else:
+            measurement = self._measure(self._evaluate, phase_end=False)
+            self._keep_best(measurement)
+            position.complete |= self._exhausted(measurement, patience)
+            if position.complete:
+                self._load_best()
+                measurement = self._measure(self._evaluate, phase_end=True)
         self._log.record(moment, "evaluation", measurement.scalars)
         if measurement.samples:
             self._log.samples(moment, measurement.samples)
         self._display.evaluation(moment, n, measurement.scalars)
         self._keep_best(measurement)
 
-    def _measure(self, evaluate: Evaluate) -> Measurement:
+    def _measure(self, evaluate: Evaluate, *, phase_end: bool) -> Measurement:
         position = self._position
         if "generator" not in self._parts.modules:
             raise ValueError("a run that evaluates needs a module set up as 'generator'")
         seed = derive(self.seed, "evaluate", position.phase, position.step)
         generator = self._parts.modules["generator"]
-        return measure(evaluate, generator, phase_end=position.complete, seed=seed, device=self.device)
+        return measure(evaluate, generator, phase_end=phase_end, seed=seed, device=self.device)
 
     def _exhausted(self, measurement: Measurement, patience: int) -> bool:
         if "nll_valid" not in measurement.scalars:
@@ -298,15 +304,11 @@ class Run:
             }
             checkpoint.save_checkpoint(self._checkpoints, "best", position.step, state)
 
-    def load_best(self, name: str = "generator") -> None:
-        """Load the generator of the lowest `nll_valid` so far into the module set up as `name`.
-
-        To be called between phases. Does nothing in a run that has not evaluated.
-        """
-        # A resumed run that has not reached its checkpoint knows no best one yet, and passes: its state comes later.
-        if self._position.best_step is not None:
-            best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
-            self._parts.modules[name].load_state_dict(best["modules"]["generator"])
+    def _load_best(self) -> None:
+        if self._position.best_step is None:  # no nll_valid was a number
+            return
+        best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
+        self._parts.modules["generator"].load_state_dict(best["modules"]["generator"])
 
     def _save_if_due(self) -> None:
         stop = self._signals.received is not None
