@@ -263,7 +263,7 @@ def test_a_wrong_command_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> No
         "train mle --presets tiny",
         "train mle --preset tini",
         "train mle --rounds 3",
-        "sampel",
+        "draw runs/mine",
     ):
         with pytest.raises(CallError):
             read_only(wrong.split(), monkeypatch)

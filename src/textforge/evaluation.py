@@ -56,13 +56,17 @@ def draw_texts(generator: Generator, tokenizer: Tokenizer, num: int, *, temperat
 def text_log_prob(
     generator: Generator, corpus: Corpus, *, temperature: float = 1.0, most: int | None = None
 ) -> Float[np.ndarray, " N"]:
-    """Return the log-probability in nats of each sequence of a corpus, or of the first `most`, `eos` included."""
+    """Return the log-probability in nats of each sequence of a corpus, or of the first `most`, `eos` included.
+
+    A sequence ends at the generator's `max_length`, where no `eos` follows: one token more, its `eos`, does not count.
+    """
     num = len(corpus) if most is None else min(most, len(corpus))
+    assert int(corpus.lengths[:num].max()) <= generator.max_length + 1, "longer sequences were left out before"
     device = next(iter(generator.parameters())).device if isinstance(generator, nn.Module) else "cpu"
     parts = []
     for start in range(0, num, BATCH):
         batch = corpus.batch(np.arange(start, min(start + BATCH, num)), None).to(device)
-        parts.append(log_prob(generator, batch.tokens, temperature=temperature))
+        parts.append(log_prob(generator, batch.tokens[:, : generator.max_length], temperature=temperature))
     return torch.cat(parts).double().cpu().numpy()
 
 

@@ -56,12 +56,15 @@ class Model:
             return draw_texts(self.generator, self.tokenizer, num, temperature=temperature)
 
     def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
-        """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`."""
+        """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`.
+
+        Whatever `sample` returns can be scored, but for the empty text.
+        """
         return text_log_prob(self.generator, self._encoded(texts)) if len(texts) else np.empty(0)
 
     def num_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the length of each text in tokens, its end included: what to divide `log_prob` by."""
-        return self._encoded(texts).lengths.tolist() if len(texts) else []
+        return self._encoded(texts).lengths.clip(max=self.generator.max_length).tolist() if len(texts) else []
 
     def discriminate(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
         """Return the probability of being real that the discriminator gives to each text.
@@ -73,11 +76,12 @@ class Model:
         if not texts:
             return np.empty(0)
         discriminator, corpus = self.networks["discriminator"], self._encoded(texts)
+        width = self.generator.max_length
         parts = []
         with evaluating(discriminator):
             for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
-                tokens = corpus.batch(rows, self.generator.max_length).tokens
-                parts.append(discriminator(tokens).logits.sigmoid())
+                tokens = corpus.batch(rows, width + 1).tokens
+                parts.append(discriminator(tokens[:, :width]).logits.sigmoid())
         return torch.cat(parts).double().numpy()
 
     def save(self, folder: str | Path) -> Path:
@@ -92,10 +96,13 @@ class Model:
         corpus, counts = encode(texts, self.tokenizer, max_length=None)
         if counts.empty:
             raise UserError("an empty text cannot be scored; leave out texts without a token")
-        if counts.longest > self.generator.max_length:
+        # A text of `max_length` symbols has no room for its `eos`, and needs none.
+        ends = self.tokenizer.vocabulary.eos is not None
+        limit = self.generator.max_length
+        if counts.longest > limit + ends:
             at = int(corpus.lengths.argmax())
-            limit = self.generator.max_length
-            raise UserError(f"text {at + 1} has {counts.longest} tokens and the model at most {limit}; shorten it")
+            longest = counts.longest - ends
+            raise UserError(f"text {at + 1} has {longest} tokens and the model at most {limit}; shorten it")
         return corpus
 
 

@@ -184,3 +184,8 @@ def test_patience_needs_a_likelihood(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="patience needs an evaluation that returns nll_valid"),
     ):
         list(run.phase("only", 1, patience=1))
+
+
+def test_a_phase_may_do_without_evaluation(tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls()) as run:
+        assert len(list(run.phase("only", 2, evaluate_every=0))) == 2

@@ -121,7 +121,7 @@ SMALL = Config(
     hidden_dim=256,
     dropout=0.3,
     init_std=None,
-    pretrain_steps=1500,
+    pretrain_steps=1000,
     pretrain_lr=2e-3,
     patience=4,
     pretrain_rounds=3,
@@ -208,7 +208,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
         run.log(nll_train=loss)
     beta.load_state_dict(G.state_dict())
 
-    for _ in run.phase("discriminator", config.pretrain_rounds):
+    for _ in run.phase("discriminator", config.pretrain_rounds, evaluate_every=0):
         train_discriminator(config, G, D, d_optimizer, positives, run)
 
     G.dropout.eval()  # from here on the gradient is that of the policy which is sampled

@@ -36,7 +36,7 @@ def pack(state: State) -> bytes:
 
     def store(tensor: Tensor, path: str) -> str:
         memory = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() == 0 or memory not in names:
+        if memory not in names:
             name = path
             while name in tensors:  # the keys 1 and "1" lead along one path
                 name += "'"

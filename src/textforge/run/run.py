@@ -201,9 +201,10 @@ class Run:
         """Yield the iterations 0..n-1 of a phase, without those that a resumed run has behind it.
 
         The generator is evaluated every `evaluate_every` iterations (by default, ten times in the phase) and at the
-        end. With `patience`, the phase ends early when `nll_valid` has not become lower for so many evaluations, and
-        however it ends, the generator is then set back to the lowest `nll_valid` of the run; a run that does not
-        evaluate has no patience. Leave a phase only by its end, never by `break`.
+        end; 0 is for phases that leave it as it is. With `patience`, the phase ends early when `nll_valid` has not
+        become lower for so many evaluations, and however it ends, the generator is then set back to the lowest
+        `nll_valid` of the run; a run that does not evaluate has no patience. Leave a phase only by its end, never by
+        `break`.
         """
         if not self._enter(name, n):
             return
@@ -257,7 +258,7 @@ class Run:
         moment = Moment(position.phase, position.step, position.iteration, self._seconds())
         if position.complete or position.iteration % max(1, n // 200) == 0:
             self._log.flush(moment)
-        if self._evaluate is None or (position.iteration % every and not position.complete):
+        if self._evaluate is None or every == 0 or (position.iteration % every and not position.complete):
             return
         if patience is None:
             measurement = self._measure(self._evaluate, phase_end=position.complete)
