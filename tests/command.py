@@ -1,12 +1,12 @@
 """The command line as tests call it: in this process, because every other one waits seconds for torch."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
@@ -24,7 +24,7 @@ SENTENCES = [
 
 @dataclass(frozen=True)
 class Said:
-    """What a call has left behind."""
+    """What a call left behind."""
 
     status: int
     out: str
@@ -32,36 +32,33 @@ class Said:
 
     @property
     def reason(self) -> str:
-        """The one line that says why the call failed; nothing of Python is shown beside it."""
+        """The one line that says why the call failed: the last, and nothing of Python stands beside it."""
         *notes, reason = self.err.splitlines()
         assert reason.startswith("textforge: "), self.err
-        assert not any(note.startswith(("textforge:", "Traceback", "  File")) for note in notes), self.err
+        assert not any(note.startswith(("textforge: ", "Traceback", "  File")) for note in notes), self.err
         return reason.removeprefix("textforge: ")
 
 
-Call: TypeAlias = Callable[..., Said]
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Said:
-    """Run the command line in this process."""
-    capsys.readouterr()
-    with pytest.MonkeyPatch.context() as patch:
+def call(*arguments: object, encoding: str = "utf-8") -> Said:
+    """Run the command line in this process; `encoding` is what its standard output was opened with."""
+    out, err = io.TextIOWrapper(io.BytesIO(), encoding=encoding), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["textforge", *map(str, arguments)])
         try:
             status = main()
         except SystemExit as stop:  # how the parser ends after --help
             status = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return Said(status, out, err)
+        out.flush()
+    written = out.buffer
+    assert isinstance(written, io.BytesIO)
+    return Said(status, written.getvalue().decode(), err.getvalue())
 
 
-def start(
-    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, launcher: tuple[str, ...] = ()
-) -> subprocess.Popen[bytes]:
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
     """Start the command line as a process of its own, with the sources of this tree."""
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    command = [*launcher, sys.executable, "-m", "textforge", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
+    command = [sys.executable, "-m", "textforge", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

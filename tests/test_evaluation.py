@@ -190,21 +190,28 @@ def test_nll_counts_eos_and_no_padding() -> None:
 
 
 def test_likelihood_at_a_temperature() -> None:
-    """Each step is the softmax of the logits over the temperature; the reference walks the table of logits."""
+    """Each step is the softmax of the logits over the temperature; the reference walks the table of logits.
+
+    A text as long as a sequence can be has no `eos`. So the probabilities of all texts, the empty one too, sum to 1.
+    """
     generator = TableGenerator(ENDING, seed=0).double().requires_grad_(False)
     vocabulary = ENDING.vocabulary
     assert vocabulary.eos is not None
-    texts = ["".join(symbols) for length in (1, 2, 3) for symbols in itertools.product("ab", repeat=length)]
+    lengths = range(1, generator.max_length + 1)
+    texts = ["".join(symbols) for length in lengths for symbols in itertools.product("ab", repeat=length)]
     corpus, _ = encode(texts, Char(vocabulary), max_length=None)
     for temperature in (0.5, 1.0, 3.0):
         expected = []
         for text in texts:
             prefix, total = 0, 0.0
-            for token in [*vocabulary.encode(text), vocabulary.eos]:
+            for token in [*vocabulary.encode(text), vocabulary.eos][: generator.max_length]:
                 total += float((generator.table[prefix] / temperature).log_softmax(0)[token])
                 prefix = prefix * vocabulary.vocab_size + token + 1
             expected.append(total)
-        assert text_log_prob(generator, corpus, temperature=temperature) == pytest.approx(expected, abs=1e-12)
+        found = text_log_prob(generator, corpus, temperature=temperature)
+        assert found == pytest.approx(expected, abs=1e-12)
+        empty = float((generator.table[0] / temperature).softmax(0)[vocabulary.eos])
+        assert np.exp(found).sum() + empty == pytest.approx(1, abs=1e-12)
 
 
 # --- While training, and after ---

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from command import ROOT, SENTENCES, lines
 
 import textforge
 from textforge.errors import CallError, UserError, WorkError
+from textforge.methods import configure
 from textforge.model import Model, fingerprint, read_settings, stored_config
 from textforge.options import Options
 from textforge.task import load_task
@@ -74,11 +76,13 @@ def test_log_prob_is_that_of_the_draw(model: Model) -> None:
     """What sampling says of its draws, the sum over symbols, and the score of the same text are one number."""
     drawn = model.draw(50, seed=4)
     assert drawn.texts == model.sample(50, seed=4)
-    whole = [i for i, text in enumerate(drawn.texts) if text and drawn.lengths[i] == len(text.split()) + 1]
-    assert len(whole) > 20
-    texts = [drawn.texts[i] for i in whole]
-    assert model.log_prob(texts) == pytest.approx(drawn.log_prob[whole], abs=1e-4)
-    assert model.num_tokens(texts) == [len(text.split()) + 1 for text in texts]
+    known = [i for i, text in enumerate(drawn.texts) if text]
+    texts = [drawn.texts[i] for i in known]
+    lengths = [len(text.split()) for text in texts]
+    assert {model.generator.max_length, 2} <= set(lengths), "some end by themselves, some at the limit"
+    assert model.log_prob(texts) == pytest.approx(drawn.log_prob[known], abs=1e-4)
+    assert model.num_tokens(texts) == drawn.lengths[known].tolist()
+    assert (model.discriminate(texts) > 0).all()
 
 
 def test_log_probs_do_not_depend_on_the_batch(model: Model) -> None:
@@ -111,7 +115,7 @@ def test_discriminator_gives_probabilities(model: Model) -> None:
 def test_texts_that_cannot_be_scored(model: Model, use: str) -> None:
     score = {"log_prob": model.log_prob, "discriminate": model.discriminate, "num_tokens": model.num_tokens}[use]
     if use != "num_tokens":
-        with pytest.raises(UserError, match=r"text 2 has 41 tokens and the model at most 6"):
+        with pytest.raises(UserError, match=r"text 2 has 40 tokens and the model at most 7"):
             score(["a cat", "a " * 40, "a dog"])
     with pytest.raises(UserError, match="empty text"):
         score(["a cat", "  "])
@@ -151,15 +155,15 @@ def test_the_run_is_kept_where_it_was_asked_for(folder: Path) -> None:
     assert settings["method"] == "seqgan"
     assert settings["data"] == "<texts>"
     assert settings["seed"] == 3
-    assert settings["max_length"] == 6
+    assert settings["max_length"] == 7
     assert settings["config"]["hidden_dim"] == 16
 
 
 def test_fields_and_options_are_obeyed(tmp_path: Path) -> None:
     model = textforge.fit(
-        SENTENCES, **ONE_STEP, hidden_dim=5, tokenizer="char", max_length=16, min_count=2, vocab_size=9, out=tmp_path
+        SENTENCES, **ONE_STEP, hidden_dim=5, tokenizer="char", max_length=27, min_count=2, vocab_size=9, out=tmp_path
     )
-    assert model.generator.max_length == 16
+    assert model.generator.max_length == 27
     assert model.tokenizer.name == "char"
     assert len(model.tokenizer.vocabulary.symbols) == 9
     assert model.networks["generator"].state_dict()["output.weight"].shape[1] == 5
@@ -227,10 +231,7 @@ def test_blank_texts_are_left_out() -> None:
         ({"texts": ["a"], "batch_size": None}, "--batch-size must be int, not None"),
         ({"texts": ["a"], "d_windows": [[1, 2]]}, "--d-windows must be tuple"),
         ({"texts": ["a"], "reward": "bad"}, "--reward must be Literal"),
-        ({"texts": ["a"], "seed": "x"}, "--seed must be int, not 'x'"),
         ({"texts": ["a"], "seed": -1}, "--seed must be at least 0"),
-        ({"texts": ["a"], "tokenizer": "bytes"}, "--tokenizer must be"),
-        ({"texts": ["a"], "device": "tpu"}, "--device must be"),
         ({"texts": ["a b c"], "max_length": 2}, "longer than max_length 2"),
         ({"texts": ["a " * 3000]}, "3,001 tokens; set --max-length"),
         ({"texts": ["a"], "min_count": 2}, "at least 2 times"),
@@ -278,8 +279,6 @@ def test_the_best_is_the_generator_of_the_lowest_nll(folder: Path, tmp_path: Pat
 
 def copied(folder: Path, tmp_path: Path) -> Path:
     """Return a copy that may be damaged."""
-    import shutil
-
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
@@ -344,10 +343,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 def test_settings_survive_json(folder: Path) -> None:
     """The config that is read back equals the one that was used, tuples and all."""
     settings = read_settings(folder / "config.json")
-    from textforge.methods import configure
-
     assert stored_config(settings) == configure("seqgan", "tiny", {})
-    assert Options.of(settings) == Options(data="<texts>", preset="tiny", seed=3, max_length=6)
+    assert Options.of(settings) == Options(data="<texts>", preset="tiny", seed=3, max_length=7)
+    for field, value in {"seed": "x", "tokenizer": "bytes", "device": "tpu", "valid": 3, "max_length": 2.5}.items():
+        with pytest.raises(CallError, match=f"--{field.replace('_', '-')} must be "):
+            Options.of({field: value})
 
 
 # --- The package itself ---

@@ -98,7 +98,10 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
     for part, lines in {"train": train, "valid": valid, "test": texts.test}.items():
         if lines is None:
             continue
-        corpora[part], counts = encode(lines, trained, max_length=max_length)
+        try:
+            corpora[part], counts = encode(lines, trained, max_length=max_length)
+        except UserError as error:
+            raise UserError(f"{part} text: {error}") from None
         if max_length is None:
             max_length = _fitting_length(counts)
         notes += _left_out(part, counts, max_length)

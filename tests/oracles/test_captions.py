@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from jaxtyping import Float
 from oracles.chi_square import z_score
 from oracles.derivations import scene_probabilities
 
@@ -16,6 +17,14 @@ from textforge.oracles.grammar import GrammarOracle, ambiguous_sentence, embedde
 SMALL = [name for name in GRAMMARS if name.endswith("small")]
 ENGLISH = [name for name in GRAMMARS if "zh" not in name]
 oracle_of = cache(embedded)
+
+
+@cache
+def listed(name: str) -> tuple[list[str], Float[np.ndarray, "K"]]:
+    """All sentences of a small world and their log-probabilities."""
+    texts = oracle_of(name).support()
+    assert texts is not None
+    return texts, oracle_of(name).log_prob(texts)
 
 
 def neighbours(oracle: GrammarOracle) -> set[tuple[str, str]]:
@@ -43,10 +52,8 @@ def test_there_are_many_scenes_and_sentences(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_the_listed_support_agrees_with_counts_entropy_and_all_derivations(name: str) -> None:
     oracle = oracle_of(name)
-    texts = oracle.support()
-    assert texts is not None
+    texts, log_probs = listed(name)
     assert len(set(texts)) == len(texts) == oracle.num_sentences
-    log_probs = oracle.log_prob(texts)
     probabilities = np.exp(log_probs)
     assert math.isclose(math.fsum(probabilities), 1.0, abs_tol=1e-12)
     assert math.isclose(-math.fsum(probabilities * log_probs), oracle.entropy, abs_tol=1e-11)
@@ -58,11 +65,10 @@ def test_the_listed_support_agrees_with_counts_entropy_and_all_derivations(name:
 @pytest.mark.parametrize("name", SMALL)
 def test_samples_of_a_small_world_follow_its_probabilities(name: str) -> None:
     oracle = oracle_of(name)
-    texts = oracle.support()
-    assert texts is not None
+    texts, log_probs = listed(name)
     position = {text: i for i, text in enumerate(texts)}
-    counts = np.bincount([position[text] for text in oracle.sample(30_000, seed=11)], minlength=len(texts))
-    assert abs(z_score(counts, np.exp(oracle.log_prob(texts)))) < 4
+    counts = np.bincount([position[text] for text in oracle.sample(20_000, seed=11)], minlength=len(texts))
+    assert abs(z_score(counts, np.exp(log_probs))) < 4
 
 
 @pytest.mark.parametrize("name", GRAMMARS)
@@ -191,4 +197,4 @@ def test_the_verb_right_behind_its_subject_agrees_with_it(name: str) -> None:
                 found.add(match[1])
     assert min(len(found - closed) for found in verbs.values()) > 20
     assert [verb for verb in verbs[plural] - closed if re.search(r"[^s]s$", verb)] == []
-    assert [verb for verb in verbs[singular] - closed if not verb.endswith("s")] == []
+    assert [verb for verb in verbs[singular] - closed if not verb.endswith(("s", "ly"))] == []

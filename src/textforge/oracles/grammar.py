@@ -50,7 +50,8 @@ class GrammarOracle:
 
     def sample(self, num: int, seed: int) -> list[str]:
         """Draw `num` sentences; with the same seed, a smaller number gives the first of them."""
-        uniforms = np.random.default_rng(seed).random((num, self.max_length)).tolist()
+        rng, length = np.random.default_rng(seed), self.max_length
+        uniforms = (rng.random(length).tolist() for _ in range(num))
         return list(map(self._joint.join, self.automaton.draw(uniforms)))
 
     def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:

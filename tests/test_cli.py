@@ -1,0 +1,463 @@
+"""The command line at work: what each command prints and writes, where, and that it says the same as the package."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+from command import ROOT, SENTENCES, Said, call, lines, start
+
+import textforge
+import textforge.task
+from textforge import methods, oracles
+from textforge.oracles import LANGUAGES
+from textforge.text import catalog
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run, and what the command said while it was made."""
+
+    folder: Path
+    data: Path
+    said: Said
+
+
+def train(folder: Path, method: str, *arguments: object) -> Trained:
+    data = lines(folder / "data.txt", SENTENCES)
+    said = call("train", method, "--data", data, "--preset", "tiny", "--out", folder / "run", *arguments)
+    assert said.status == 0, said.err
+    return Trained(folder / "run", data, said)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def seqgan(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(tmp_path_factory.mktemp("seqgan"), "seqgan", "--seed", 2, "--pretrain-steps", 3, "--g-lr", 0.3)
+
+
+@pytest.fixture(scope="module")
+def mle(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(tmp_path_factory.mktemp("mle"), "mle")
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    newest = max((folder / "checkpoints").glob("0*.safetensors"))
+    tensors = safetensors.torch.load_file(newest)
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def only_json(said: Said) -> dict[str, Any]:
+    """Read standard output as one JSON object on one line, of numbers that JSON knows."""
+    assert said.status == 0, said.err
+    (line,) = said.out.splitlines()
+    value = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert isinstance(value, dict)
+    return value
+
+
+# --- Help ---
+
+
+def test_help_is_there_at_once() -> None:
+    """Half a second of work at most, so neither torch nor numpy is imported."""
+    script = (
+        "import resource, sys\n"
+        "from textforge.cli import main\n"
+        "sys.argv = ['textforge', '--help']\n"
+        "assert main() == 0\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "heavy = {'torch', 'numpy', 'lightning_fabric', 'rich', 'altair'} & sys.modules.keys()\n"
+        "print(used.ru_utime + used.ru_stime, sorted(heavy))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    *usage, last = done.stdout.splitlines()
+    seconds, heavy = last.split(" ", 1)
+    assert float(seconds) < 0.5
+    assert heavy == "[]"
+    for command in ("methods", "train", "sample", "score", "evaluate", "report", "data", "bench"):
+        assert any(line.startswith(f"  {command} ") for line in usage), command
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("methods", "train", "sample", "score", "evaluate", "report", "data", "bench"):
+        said = call(command, "--help")
+        assert (said.status, said.err) == (0, "")
+        assert f"usage: textforge {command}" in said.out
+    assert call("-h").out == call("--help").out == call().out
+    assert call("--version").out == f"{textforge.__version__}\n"
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_fields_of_a_method_are_explained(method: str) -> None:
+    """Every field with its flag and its text, every option of training, and the defaults of the preset asked for."""
+    said = call("train", method, "--preset", "tiny", "--help")
+    assert said.status == 0
+    words = " ".join(said.out.replace("│", " ").split())
+    module = methods.load(method)
+    source = Path(str(module.__file__)).read_text("utf-8")  # type: ignore[attr-defined]
+    for field in dataclasses.fields(module.Config):
+        assert f"--{field.name.replace('_', '-')} " in words
+        explanation = source.split(f"    {field.name}: ", 1)[1].split('"""')[1]
+        assert " ".join(explanation.split()[:3]) in words, field.name
+    for flag in ("data", "valid", "preset", "seed", "device", "tokenizer", "max-length", "out", "config", "resume"):
+        assert f"--{flag}" in words
+    assert f"(default: {module.PRESETS['tiny'].batch_size})" in words
+
+
+def test_methods_are_listed_with_their_presets() -> None:
+    said = call("methods")
+    assert said.status == 0
+    for name in methods.names():
+        assert f"\n{name} " in f"\n{said.out}"
+        assert f"presets: {', '.join(methods.load(name).PRESETS)}" in said.out
+
+
+# --- Training ---
+
+
+def test_results_and_progress_are_kept_apart(seqgan: Trained) -> None:
+    out, err = seqgan.said.out, seqgan.said.err
+    assert out.startswith("samples\n  ")
+    for part in ("measured in training", "after adversarial", "text metrics", "self_bleu_4", "references: validation"):
+        assert part in out
+        assert part not in err
+    assert out.endswith(f"report: {seqgan.folder}/report.html\nmore:   textforge sample {seqgan.folder} -n 10\n")
+    reports = err.splitlines()
+    assert reports[:2] == [
+        "no validation text: 5 % of the training lines are held out",
+        "tokenizer: word (chosen from the first lines; --tokenizer overrides)",
+    ]
+    assert sum(line.startswith("pretrain ") for line in reports) == 3
+    assert any(line.startswith("adversarial 3/3 ") and "nll_valid" in line for line in reports)
+    assert not {"\x1b", "\r"} & set(out + err), "no bar and no colour where no terminal is"
+
+
+def test_run_folder_holds_everything(seqgan: Trained) -> None:
+    folder = seqgan.folder
+    assert b"</html>" in (folder / "report.html").read_bytes()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    assert (config["method"], config["preset"], config["seed"], config["data"]) == (
+        "seqgan",
+        "tiny",
+        2,
+        str(seqgan.data),
+    )
+    assert config["config"]["pretrain_steps"] == 3
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert {record["phase"] for record in records} == {"pretrain", "discriminator", "adversarial"}
+    assert all({"phase", "step", "iteration", "seconds"} < record.keys() for record in records)
+    for name in ("environment.json", "vocabulary.json", "samples", "checkpoints", "tensorboard"):
+        assert (folder / name).exists()
+
+
+def test_evaluation_stands_beside_the_controls(seqgan: Trained, mle: Trained) -> None:
+    """The trained model, its best held-out checkpoint where that is an earlier one, and real text as its own copy."""
+    for run, names in (
+        (seqgan, ["seqgan", "seqgan, lowest held-out NLL (iteration 3)", "training text itself"]),
+        (mle, ["mle", "training text itself"]),
+    ):
+        table = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
+        assert [row["name"] for row in table["rows"]] == names
+        assert table["rows"][-1]["metrics"]["exact_copy"] == 1
+        assert table["settings"]["references"] == "validation text"
+
+
+def test_a_config_repeats_a_run(seqgan: Trained, tmp_path: Path) -> None:
+    for config, name in ((seqgan.folder / "config.json", "a"), (seqgan.folder, "b")):
+        said = call("train", "seqgan", "--config", config, "--out", tmp_path / name)
+        assert said.status == 0, said.err
+        assert weights(tmp_path / name) == weights(seqgan.folder)
+        for file in ("config.json", "vocabulary.json", "evaluation.json"):
+            assert (tmp_path / name / file).read_bytes() == (seqgan.folder / file).read_bytes()
+    said = call("train", "seqgan", "--config", config, "--seed", 5, "--rounds", 1, "--out", tmp_path / "c")
+    stored = json.loads((tmp_path / "c" / "config.json").read_text("utf-8"))
+    assert (stored["seed"], stored["config"]["rounds"], stored["config"]["pretrain_steps"]) == (5, 1, 3)
+
+
+def test_resuming_what_is_done_says_it_again(seqgan: Trained) -> None:
+    before = {path: path.read_bytes() for path in seqgan.folder.rglob("0*") if path.is_file()}
+    said = call("train", "seqgan", "--resume", "--out", seqgan.folder)
+    assert (said.status, said.out) == (0, seqgan.said.out)
+    assert before == {path: path.read_bytes() for path in seqgan.folder.rglob("0*") if path.is_file()}
+
+
+def test_resuming_nothing_starts_and_says_so(tmp_path: Path) -> None:
+    data = lines(tmp_path / "data.txt", SENTENCES)
+    said = call("train", "mle", "--data", data, "--preset", "tiny", "--steps", 1, "--resume", "--out", tmp_path / "run")
+    assert said.status == 0
+    assert f"{tmp_path / 'run'} holds no run yet: starting one" in said.err
+
+
+def test_runs_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines(tmp_path / "my data.txt", SENTENCES)
+    for folder in ("runs/mle-my data", "runs/mle-my data-2"):
+        said = call("train", "mle", "--data", "my data.txt", "--preset", "tiny", "--steps", 1)
+        assert said.status == 0
+        assert f"report: {folder}/report.html" in said.out
+        assert (tmp_path / folder / "config.json").exists()
+
+
+def test_a_terminal_shows_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only there: what `rich` takes for a terminal, by its own variable."""
+    data = lines(tmp_path / "data.txt", SENTENCES)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    said = call("train", "mle", "--data", data, "--preset", "tiny", "--out", tmp_path / "run")
+    assert "6/6" in said.err
+    assert "\x1b" in said.err
+
+
+# --- Using a run ---
+
+
+def test_sample(seqgan: Trained, tmp_path: Path) -> None:
+    model = textforge.load(seqgan.folder)
+    said = call("sample", seqgan.folder, "-n", 7, "--seed", 3)
+    assert (said.status, said.err) == (0, "")
+    assert said.out.split("\n") == [*model.sample(7, seed=3), ""]
+    assert call("sample", seqgan.folder, "--num", 7, "--seed", 3, "--out", tmp_path / "s.txt").out == ""
+    assert (tmp_path / "s.txt").read_text("utf-8") == said.out
+    cold = call("sample", seqgan.folder, "-n", 5, "--temperature", 1e-6)
+    assert len(set(cold.out.splitlines())) == 1
+    best = call("sample", seqgan.folder, "-n", 7, "--seed", 3, "--checkpoint", "best")
+    assert best.out.split("\n") == [*textforge.load(seqgan.folder, "best").sample(7, seed=3), ""]
+    assert call("sample", seqgan.folder, "-n", 0) == Said(0, "", "")
+
+
+def test_sample_as_json(seqgan: Trained) -> None:
+    said = call("sample", seqgan.folder, "-n", 7, "--seed", 3, "--format", "jsonl", "--temperature", 0.8)
+    drawn = textforge.load(seqgan.folder).draw(7, seed=3, temperature=0.8)
+    records = [json.loads(line) for line in said.out.splitlines()]
+    assert [record["text"] for record in records] == drawn.texts
+    assert [record["log_prob"] for record in records] == drawn.log_prob.tolist()
+
+
+def test_samples_stay_on_their_lines(tmp_path: Path) -> None:
+    """Line ends are written so that a sample is a line; the backslashes of molecules stay what they are."""
+    textforge.fit(["C\\C\nN\rO\u2028S"], method="mle", preset="tiny", tokenizer="char", out=tmp_path / "run")
+    said = call("sample", tmp_path / "run", "-n", 200, "--seed", 0)
+    texts = textforge.load(tmp_path / "run").sample(200, seed=0)
+    assert said.out.split("\n") == [*(text.replace("\n", "\\n").replace("\r", "\\r") for text in texts), ""]
+    assert all(any(symbol in text for text in texts) for symbol in "\\\n\r\u2028")
+    records = call("sample", tmp_path / "run", "-n", 200, "--seed", 0, "--format", "jsonl").out.split("\n")[:-1]
+    assert [json.loads(line)["text"] for line in records] == texts
+
+
+def test_output_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    textforge.fit(["男人在骑马 😀"] * 20, method="mle", preset="tiny", steps=1, out=tmp_path / "run")
+    said = call("sample", tmp_path / "run", "-n", 50, "--seed", 0, encoding="latin-1")
+    assert said.out.split("\n")[:-1] == textforge.load(tmp_path / "run").sample(50, seed=0)
+    assert "😀" in said.out
+
+
+def test_score(seqgan: Trained, mle: Trained, tmp_path: Path) -> None:
+    """A JSON line for every line of text, in order, also beyond a thousand; unknown words count as such."""
+    texts = [*SENTENCES, "a purple cat runs"] * 20
+    file = lines(tmp_path / "texts.txt", texts)
+    for run in (seqgan, mle):
+        model = textforge.load(run.folder)
+        said = call("score", run.folder, file)
+        assert (said.status, said.err) == (0, "")
+        scores = [json.loads(line) for line in said.out.splitlines()]
+        assert [score["log_prob"] for score in scores] == pytest.approx(model.log_prob(texts).tolist(), abs=1e-4)
+        for text, score in zip(texts, scores, strict=True):
+            assert score["nll_per_token"] == pytest.approx(-score["log_prob"] / (len(text.split()) + 1))
+        if run is mle:
+            assert not any("discriminator" in score for score in scores)
+        else:
+            opinions = [score["discriminator"] for score in scores]
+            assert opinions == pytest.approx(model.discriminate(texts).tolist(), abs=1e-5)
+
+
+def test_own_samples_can_be_scored_and_judged(mle: Trained, tmp_path: Path) -> None:
+    """Also those that ended because they were as long as they can be."""
+    file = tmp_path / "samples.txt"
+    call("sample", mle.folder, "-n", 60, "--seed", 1, "--out", file)
+    texts = [text for text in file.read_text("utf-8").splitlines() if text]
+    assert max(len(text.split()) for text in texts) == textforge.load(mle.folder).generator.max_length
+    assert len(call("score", mle.folder, file).out.splitlines()) == len(texts)
+    metrics = only_json(call("evaluate", file, "--reference", mle.data, "--train", mle.data, "--json"))["metrics"]
+    assert metrics["unique"] == len(set(texts)) / len(texts)
+
+
+def test_evaluate_repeats_what_training_said(seqgan: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another folder too: the run knows where its text is."""
+    monkeypatch.chdir(tmp_path)
+    judged = only_json(call("evaluate", seqgan.folder, "--json"))
+    assert judged.keys() == {"metrics", "settings"}
+    row = json.loads((seqgan.folder / "evaluation.json").read_text("utf-8"))["rows"][0]
+    assert judged["metrics"] == row["metrics"]
+    assert {"bleu_2", "bleu_5", "self_bleu_2", "unique", "exact_copy", "nll_test", "entropy"} <= judged[
+        "metrics"
+    ].keys()
+    best = only_json(call("evaluate", seqgan.folder, "--checkpoint", "best", "--json"))["metrics"]
+    assert best["nll_test"] < judged["metrics"]["nll_test"]
+    table = call("evaluate", seqgan.folder).out
+    assert f"{judged['metrics']['bleu_2']:.4f}" in table
+    assert "self bleu protocol: loo" in table
+
+
+def test_evaluate_with_settings(mle: Trained, tmp_path: Path) -> None:
+    reference = lines(tmp_path / "held.txt", ["a red dog runs here", "a red fish", "a " * 30])
+    judged = only_json(
+        call("evaluate", mle.folder, "--reference", reference, "-n", 5, "--temperature", 2, "--seed", 1, "--json")
+    )
+    settings = judged["settings"]
+    assert (settings["num_samples"], settings["num_references"], settings["temperature"]) == (5, 3, 2.0)
+    assert (settings["nll_test_lines_too_long"], settings["nll_test_unknown_tokens"]) == (1, 1)
+    assert settings["num_train"] == 52
+    other = only_json(call("evaluate", mle.folder, "--reference", reference, "--train", reference, "--json"))
+    assert other["settings"]["num_train"] == 3
+
+
+def test_evaluate_says_when_the_text_has_changed(tmp_path: Path) -> None:
+    run = train(tmp_path, "mle", "--steps", 1)
+    lines(run.data, SENTENCES[::-1])
+    said = call("evaluate", run.folder, "--json")
+    assert only_json(said)
+    assert "not what the run has learnt from" in said.err
+    run.data.unlink()
+    said = call("evaluate", run.folder, "--json")
+    assert said.status == 1
+    assert said.reason.endswith("give --reference")
+    held = lines(tmp_path / "held.txt", SENTENCES[:5])
+    said = call("evaluate", run.folder, "--reference", held, "--json")
+    assert "exact_copy" not in only_json(said)["metrics"]
+    assert "only with --train" in said.err
+
+
+def test_numbers_that_json_does_not_know_are_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(tmp_path, "mle", "--steps", 1)
+    monkeypatch.setattr("textforge.evaluation.held_out_nll", lambda *args, **settings: math.nan)
+    assert only_json(call("evaluate", run.folder, "--json"))["metrics"]["nll_test"] is None
+    monkeypatch.setattr("textforge.model.Model.log_prob", lambda self, texts: [-math.inf] * len(texts))
+    said = call("score", run.folder, run.data)
+    assert json.loads(said.out.splitlines()[0]) == {"log_prob": None, "nll_per_token": None}
+
+
+def test_report(mle: Trained, tmp_path: Path) -> None:
+    page = (mle.folder / "report.html").read_bytes()
+    said = call("report", mle.folder, "--out", tmp_path / "page.html")
+    assert (said.status, said.out) == (0, f"{tmp_path / 'page.html'}\n")
+    assert (tmp_path / "page.html").read_bytes() == page
+    assert call("report", mle.folder).out == f"{mle.folder / 'report.html'}\n"
+
+
+# --- Data and speed ---
+
+
+def test_data_list_and_show() -> None:
+    said = call("data", "list")
+    listed = [line.split()[0] for line in said.out.splitlines()]
+    assert listed == [*LANGUAGES, *catalog.names()]
+    shown = call("data", "show", "arithmetic", "-n", 5, "--seed", 4)
+    assert shown.out.splitlines() == oracles.load("arithmetic").sample(5, 4)
+
+
+def test_an_exported_language_can_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textforge.task, "ORACLE_SIZES", {"train": 60, "valid": 20, "test": 30})
+    monkeypatch.chdir(tmp_path)
+    assert call("data", "export", "arithmetic").out == "arithmetic\n"
+    said = call("data", "export", "arithmetic", "--out", "a/b")
+    assert (said.status, said.out) == (0, "a/b\n")
+    for part, num in {"train": 60, "valid": 20, "test": 30}.items():
+        assert len((tmp_path / "a" / "b" / f"{part}.txt").read_text("utf-8").splitlines()) == num
+    said = call("train", "mle", "--data", "a/b", "--preset", "tiny", "--steps", 1, "--out", "run")
+    assert said.status == 0, said.err
+    table = json.loads((tmp_path / "run" / "evaluation.json").read_text("utf-8"))
+    assert table["settings"]["references"] == "test text"
+    assert table["settings"]["num_references"] == 30
+
+
+def test_training_on_an_oracle_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textforge.task, "ORACLE_SIZES", {"train": 60, "valid": 20, "test": 30})
+    said = call("train", "mle", "--data", "arithmetic", "--preset", "tiny", "--steps", 1, "--out", tmp_path / "run")
+    assert said.status == 0, said.err
+    assert "60 training sequences drawn from the oracle arithmetic" in said.err
+    for metric in ("validity", "js", "exact_js", "mode_coverage"):
+        assert f"\n{metric} " in said.out
+
+
+@pytest.mark.parametrize(
+    ("model", "bleu", "self_bleu"),
+    [
+        ("mle", [0.7311, 0.4982, 0.3073, 0.1905], [0.9158, 0.7693, 0.5829, 0.4090]),
+        ("leakgan", [0.7457, 0.5287, 0.3565, 0.2309], [0.9662, 0.9133, 0.8486, 0.7804]),
+    ],
+)
+def test_published_samples_score_as_published(
+    model: str, bleu: list[float], self_bleu: list[float], shared_data: Path
+) -> None:
+    samples = shared_data / "texygen_samples" / f"{model}.txt"
+    for reference in (shared_data / "image_coco_tok" / "test.txt", shared_data / "image_coco_tok"):
+        judged = only_json(call("evaluate", samples, "--reference", reference, "--json"))
+        metrics = judged["metrics"]
+        assert [metrics[f"bleu_{n}"] for n in (2, 3, 4, 5)] == pytest.approx(bleu, abs=0.0005)
+        assert [metrics[f"self_bleu_{n}"] for n in (2, 3, 4, 5)] == pytest.approx(self_bleu, abs=0.0005)
+        assert judged["settings"]["tokenizer"] == "white space"
+
+
+# --- Real processes ---
+
+
+def test_a_reader_may_stop_reading(mle: Trained, tmp_path: Path) -> None:
+    """Neither a word nor a failure where the reader has gone before anything was written."""
+    process = start("sample", mle.folder, "-n", 3000, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def test_status_and_reason_of_a_process(tmp_path: Path) -> None:
+    """As a shell sees them: through `python -m textforge`, and through the function that the console script calls."""
+    process = start("sample", "nowhere", cwd=tmp_path)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert err.startswith(b"textforge: nowhere is no run folder")
+    assert err.count(b"\n") == 1
+    full = subprocess.run(
+        f"{sys.executable} -m textforge methods > /dev/full",
+        shell=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert full.returncode == 1
+    assert full.stderr.startswith(b"textforge: ")
+    assert full.stderr.count(b"\n") == 1
+
+
+def test_debug_shows_where_it_happened(tmp_path: Path) -> None:
+    with pytest.raises(textforge.errors.UserError, match="no run folder"):
+        call("sample", tmp_path, "--debug")
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> list[str]:
+        signal.raise_signal(signal.SIGINT)
+        return []
+
+    monkeypatch.setattr("textforge.methods.names", stop)
+    said = call("methods")
+    assert (said.status, said.out, said.err) == (1, "", "textforge: interrupted\n")
