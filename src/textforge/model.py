@@ -168,6 +168,8 @@ def train(
 ) -> Model:
     """Train in a run folder, and return the model as it stands at the end; without a console nothing is shown."""
     connect(options.device)  # refuses a device that is not there before anything is written
+    if resume and (folder / "checkpoints").exists() and not (folder / "metrics.jsonl").exists():
+        raise UserError(f"{folder} holds a saved model and no run that could go on; train in another folder")
     settings: dict[str, Any] = {"textforge": textforge.__version__, "method": method, **dataclasses.asdict(options)}
     del settings["device"]  # a run may go on elsewhere
     settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train), "config": vars(config)}

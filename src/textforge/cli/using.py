@@ -73,8 +73,15 @@ def score_command(arguments: Sequence[str]) -> None:
     from textforge.text import read_lines
 
     model, lines = load(options.run, options.checkpoint), read_lines(options.file)
-    while texts := list(itertools.islice(lines, 1000)):
-        log_probs = model.log_prob(texts)
+    for start in itertools.count(step=1000):
+        texts = list(itertools.islice(lines, 1000))
+        if not texts:
+            break
+        try:
+            log_probs = model.log_prob(texts)
+        except UserError as error:
+            behind = f" behind its first {start:,} lines" if start else ""
+            raise UserError(f"{options.file}{behind}: {error}") from None
         real = model.discriminate(texts) if "discriminator" in model.networks else [None] * len(texts)
         for log_prob, length, opinion in zip(log_probs, model.num_tokens(texts), real, strict=True):
             score = {"log_prob": float(log_prob), "nll_per_token": -float(log_prob) / length}

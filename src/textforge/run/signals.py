@@ -34,7 +34,6 @@ class StopSignals:
         """Put the handlers back that were there before."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

@@ -256,7 +256,10 @@ def encode(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None
     try:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
             for text in texts:
-                ids = tokenizer.encode(text)
+                try:
+                    ids = tokenizer.encode(text)
+                except UserError as error:
+                    raise UserError(f"text {len(offsets) + too_long + empty}: {error}") from None
                 if not ids:
                     empty += 1
                     continue
