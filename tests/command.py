@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,28 @@ def lines(path: Path, texts: list[str]) -> Path:
     """Write a text file of these lines."""
     path.write_bytes("".join(f"{text}\n" for text in texts).encode())
     return path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run, and what the command said while it was made."""
+
+    folder: Path
+    data: Path
+    said: Said
+
+
+def train(folder: Path, method: str, *arguments: object) -> Trained:
+    data = lines(folder / "data.txt", SENTENCES)
+    said = call("train", method, "--data", data, "--preset", "tiny", "--out", folder / "run", *arguments)
+    assert said.status == 0, said.err
+    return Trained(folder / "run", data, said)
+
+
+def only_json(said: Said) -> dict[str, Any]:
+    """Read standard output as one JSON object on one line, of numbers that JSON knows."""
+    assert said.status == 0, said.err
+    (line,) = said.out.splitlines()
+    value = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert isinstance(value, dict)
+    return value

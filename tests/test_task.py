@@ -99,7 +99,7 @@ def test_limits_are_obeyed_and_said() -> None:
         (
             ["a " * LONGEST],
             {"tokenizer": "word"},
-            fx,
+            f"the longest training line has {LONGEST + 1:,} tokens; set --max-length",
         ),
         (["a b c"], {"max_length": 3, "tokenizer": "word"}, "train text: all 1 sequences are longer than max_length 3"),
         (["a", "b b"], {"max_length": 2, "valid": ["b b"], "tokenizer": "word"}, "valid text: all 1 sequences"),
@@ -198,7 +198,7 @@ def test_what_is_not_there(options: dict[str, Any], kind: type[UserError], reaso
 def test_options_are_checked() -> None:
     for field in ("seed", "min_count", "max_length", "vocab_size"):
         with pytest.raises(CallError, match=f"--{field.replace('_', '-')} must be at least"):
-            Options(**{field: -1})
+            Options.of({field: -1})
 
 
 # --- Oracles ---
