@@ -1,6 +1,7 @@
 """The command line as tests call it: in this process, because every other one waits seconds for torch."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from textforge.cli import main
+from textforge.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SENTENCES = [
@@ -93,3 +95,13 @@ def only_json(said: Said) -> dict[str, Any]:
     value = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert isinstance(value, dict)
     return value
+
+
+def run_process(arguments: list[str], folder: Path, checkpoint_seconds: float) -> None:
+    """Be the command line in a process of its own, in `folder`, that saves often; what it says lies in out and err."""
+    os.chdir(folder)
+    sys.argv = ["textforge", *arguments]
+    pytest.MonkeyPatch().setattr("textforge.model.Run", functools.partial(Run, checkpoint_seconds=checkpoint_seconds))
+    with (folder / "out").open("w") as sys.stdout, (folder / "err").open("w") as sys.stderr:
+        status = main()
+    os._exit(status)

@@ -360,3 +360,11 @@ def test_a_saved_model_is_no_run_to_resume(home: Path, tmp_path: Path) -> None:
     said = call("train", "mle", "--resume", "--out", tmp_path / "saved")
     assert said.status == 1
     assert "holds a saved model and no run" in said.reason
+
+
+def test_the_line_at_fault_is_found_in_a_long_file(home: Path, tmp_path: Path) -> None:
+    """What stands before it is scored; it is counted from where the scores end."""
+    file = lines(tmp_path / "texts.txt", [*["a cat runs"] * 1200, "a " * 9, "a cat"])
+    said = call("score", "run", file)
+    assert (said.status, len(said.out.splitlines())) == (1, 1000)
+    assert f"{file} behind its first 1,000 lines: text 201 has 9 tokens" in said.reason

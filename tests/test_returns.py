@@ -1,8 +1,6 @@
 """Action values by roll-outs against action values by enumeration, and baselines that leave the gradient unbiased."""
 
-import importlib.util
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,12 @@ from torch import Tensor
 from worlds import ENDING, FIXED, World
 
 from textforge import decoding
+from textforge.bench.naive import naive_monte_carlo_q
 from textforge.losses import policy_gradient
 from textforge.returns import leave_one_out_baseline, monte_carlo_q
 from textforge.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-NAIVE = Path(__file__).resolve().parents[1] / "benchmarks" / "naive.py"
 
 
 @pytest.fixture(params=worlds.WORLDS)
@@ -32,12 +29,7 @@ def estimators(world: World) -> dict[str, Any]:
     """The fast estimator, and the nested loops wherever they apply."""
     if world is ENDING:
         return {"fast": monte_carlo_q}
-    spec = importlib.util.spec_from_file_location("naive", NAIVE)
-    assert spec is not None
-    assert spec.loader is not None
-    naive = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(naive)
-    return {"fast": monte_carlo_q, "naive": naive.naive_monte_carlo_q}
+    return {"fast": monte_carlo_q, "naive": naive_monte_carlo_q}
 
 
 # --- Roll-outs ---
