@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -58,12 +58,16 @@ def call(*arguments: object, encoding: str = "utf-8") -> Said:
     return Said(status, written.getvalue().decode(), err.getvalue())
 
 
-def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+def start(*arguments: object, cwd: Path, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """Start the command line as a process of its own, with the sources of this tree."""
-    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "textforge", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=cwd, env=environment(), stdout=stdout, stderr=subprocess.PIPE)
+
+
+def environment() -> dict[str, str]:
+    """Return this environment for a process of its own: with the sources of this tree, and buffers as by default."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**own, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), own.get("PYTHONPATH", "")])}
 
 
 def lines(path: Path, texts: list[str]) -> Path:

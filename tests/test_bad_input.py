@@ -1,7 +1,6 @@
 """Whatever is wrong with what the command line is given, the user reads one line about it, and loses nothing."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ROOT, SENTENCES, call, lines
+from command import SENTENCES, call, environment, lines
 
 import textforge
 from textforge.errors import CallError, UserError, WorkError
@@ -278,8 +277,9 @@ def test_a_full_disk(home: Path, tmp_path: Path) -> None:
         f"sys.argv = {['textforge', *command]!r}\n"
         "sys.exit(main())"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), check=False
+    )
     assert (done.returncode, done.stdout) == (1, "")
     last = done.stderr.splitlines()[-1]
     assert re.search(r"^textforge: .*checkpoints/best-\d+.safetensors could not be written: File too large", last), (

@@ -1,8 +1,9 @@
 """The command line at work: what each command prints and writes, where, and that it says the same as the package."""
 
+import contextlib
 import dataclasses
+import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from command import ROOT, SENTENCES, Trained, call, lines, only_json, start, train
+from command import SENTENCES, Trained, call, environment, lines, only_json, start, train
 
 import textforge
 import textforge.task
 from textforge import methods, oracles
+from textforge.cli import finding
+from textforge.cli.parsing import parse
+from textforge.errors import CallError
 from textforge.oracles import LANGUAGES
 from textforge.text import catalog
 
@@ -57,8 +61,7 @@ def test_help_is_there_at_once() -> None:
         "heavy = {'torch', 'numpy', 'lightning_fabric', 'rich', 'altair'} & sys.modules.keys()\n"
         "print(used.ru_utime + used.ru_stime, sorted(heavy))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment(), check=True)
     *usage, last = done.stdout.splitlines()
     seconds, heavy = last.split(" ", 1)
     assert float(seconds) < 0.5
@@ -99,6 +102,18 @@ def test_methods_are_listed_with_their_presets() -> None:
     for name in methods.names():
         assert f"\n{name} " in f"\n{said.out}"
         assert f"presets: {', '.join(methods.load(name).PRESETS)}" in said.out
+
+
+def test_reasons_do_not_depend_on_how_the_parser_draws_boxes() -> None:
+    """It draws them with other characters where standard output is no UTF-8."""
+    for out in (io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")):
+        with contextlib.redirect_stdout(out):
+            for argument, reason in (
+                ("--seed=-1", "--seed must be at least 0, not -1"),
+                ("--seed=x", "--seed cannot be 'x'"),
+            ):
+                with pytest.raises(CallError, match=f"^{reason}; see textforge data --help$"):
+                    parse(finding.DataOptions, ["list", argument], "data")
 
 
 # --- Training ---
@@ -184,7 +199,8 @@ def test_runs_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.Monke
         said = call("train", "mle", "--data", "my data.txt", "--preset", "tiny", "--steps", 1)
         assert said.status == 0
         assert f"report: {folder}/report.html" in said.out
-        assert (tmp_path / folder / "config.json").exists()
+        config = json.loads((tmp_path / folder / "config.json").read_text("utf-8"))
+        assert config["data"] == str(tmp_path / "my data.txt"), "in full, for whoever looks at the run from elsewhere"
 
 
 def test_a_terminal_shows_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,17 +288,12 @@ def test_status_and_reason_of_a_process(tmp_path: Path) -> None:
     assert (process.returncode, out) == (1, b"")
     assert err.startswith(b"textforge: nowhere is no run folder")
     assert err.count(b"\n") == 1
-    full = subprocess.run(
-        f"{sys.executable} -m textforge methods > /dev/full",
-        shell=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        cwd=tmp_path,
-        check=False,
-    )
-    assert full.returncode == 1
-    assert full.stderr.startswith(b"textforge: ")
-    assert full.stderr.count(b"\n") == 1
+    with Path("/dev/full").open("wb") as full:
+        process = start("methods", cwd=tmp_path, stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.startswith(b"textforge: ")
+    assert err.count(b"\n") == 1
 
 
 def test_debug_shows_where_it_happened(tmp_path: Path) -> None:

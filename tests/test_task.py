@@ -12,6 +12,7 @@ from command import SENTENCES, lines
 
 from textforge import oracles
 from textforge.errors import CallError, UserError
+from textforge.evaluation import ORACLE_SEED
 from textforge.options import Options
 from textforge.oracles.table import random_table
 from textforge.task import LONGEST, ORACLE_SIZES, Task, load_task, task_from_oracle, task_from_texts
@@ -216,6 +217,7 @@ def test_an_oracle_gives_three_parts_and_itself() -> None:
     assert list(task.texts.test or ()) == oracle.sample(10_000, 2)
     assert texts_of(task, task.train)[:50] == oracle.sample(50, 0)
     assert task.notes == ("10,000 training sequences drawn from the oracle table-0",)
+    assert ORACLE_SEED not in range(len(ORACLE_SIZES)), "divergences are measured on sequences of their own"
 
 
 def test_an_oracle_by_name() -> None:
