@@ -54,6 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     lines(folder / "full" / "mine.txt", ["precious"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda descriptor: None)
+        patch.setattr("torch.cuda.is_available", lambda: False)
         patch.chdir(folder)
         assert call(*f"{TRAIN} run".split()).status == 0
         yield folder

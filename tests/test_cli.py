@@ -163,6 +163,9 @@ def test_evaluation_stands_beside_the_controls(seqgan: Trained, mle: Trained) ->
         table = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
         assert [row["name"] for row in table["rows"]] == names
         assert table["rows"][-1]["metrics"]["exact_copy"] == 1
+        nlls = [row["metrics"]["nll_test"] for row in table["rows"][:-1]]
+        assert nlls == sorted(nlls, reverse=True)
+        assert len(set(nlls)) == len(nlls)
         assert table["settings"]["references"] == "validation text"
 
 

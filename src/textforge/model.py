@@ -93,6 +93,7 @@ class Model:
         return folder
 
     def _encoded(self, texts: Sequence[str]) -> Corpus:
+        _require_many(texts)
         corpus, counts = encode(texts, self.tokenizer, max_length=None)
         if counts.empty:
             raise UserError("an empty text cannot be scored; leave out texts without a token")
@@ -104,6 +105,12 @@ class Model:
             longest = counts.longest - ends
             raise UserError(f"text {at + 1} has {longest} tokens and the model at most {limit}; shorten it")
         return corpus
+
+
+def _require_many(texts: Iterable[str]) -> None:
+    """Refuse a single string, which would be taken for the texts of its characters."""
+    if isinstance(texts, str):
+        raise UserError(f"texts must be a list of strings, not the string {texts[:40]!r}; a file is given as data=")
 
 
 def fit(
@@ -148,7 +155,8 @@ def fit(
     else:
         if valid is not None:
             raise UserError("held-out text goes with data; texts alone give up 5 % of their lines for it")
-        lines = [texts] if isinstance(texts, str) else [text for text in texts if text.strip()]
+        _require_many(texts)
+        lines = [text for text in texts if text.strip()]
         task = task_from_texts(Texts("texts", lines), options)
     if out is not None:
         return train(method, options, config, task, Path(out))

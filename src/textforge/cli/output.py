@@ -29,9 +29,17 @@ def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> No
         table.add_column(Text(row.name), justify="right")
     for column in columns:
         if any(column in row.metrics for row in rows):
-            table.add_row(column, *(f"{row.metrics[column]:.4f}" if column in row.metrics else "" for row in rows))
+            table.add_row(column, *(_cell(row.metrics, column) for row in rows))
     print()
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
+
+
+def _cell(metrics: Mapping[str, float], column: str) -> str:
+    """Return a number with its standard error, where one is known."""
+    if column not in metrics:
+        return ""
+    error = f" ± {metrics[f'{column}_se']:.4f}" if f"{column}_se" in metrics else ""
+    return f"{metrics[column]:.4f}{error}"
 
 
 def spelled(settings: Mapping[str, object]) -> str:

@@ -17,6 +17,10 @@ from textforge.errors import CallError, Interrupted
 from textforge.options import Options
 
 
+FEW = 100
+"""Held-out lines below which BLEU and the like say little."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the run is kept, and what it starts from."""
@@ -107,12 +111,17 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
         raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
     console.print("evaluating")
     rows, settings = results.run_rows(folder, model, task)
-    results.write_rows(folder, rows, settings)
+    if int(settings["num_references"]) < FEW:
+        console.print(
+            f"only {settings['num_references']} held-out lines: the text metrics are rough; give more with --valid"
+        )
+    phases = results.phase_rows(folder)
+    results.write_rows(folder, [*rows, *phases], settings)
     report.write(folder, folder / "report.html")
     print("samples")
     for text in model.sample(10, seed=options.seed):
         print(f"  {escaped(text)}")
-    print_table("measured in training", results.phase_rows(folder), TRAINING_COLUMNS)
+    print_table("measured in training", phases, TRAINING_COLUMNS)
     print_table("text metrics", rows, TEXT_COLUMNS)
     print(spelled(settings))
     print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")

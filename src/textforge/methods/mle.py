@@ -40,7 +40,7 @@ CITATION = """@article{williams1989learning,
 
 @dataclass(frozen=True)
 class Config:
-    """Defaults are the MLE baseline of SeqGAN (Yu et al. 2017); [P] its paper, [C] its authors' code."""
+    """The preset `paper` is the MLE baseline of SeqGAN (Yu et al. 2017): [P] marks its paper, [C] its authors' code."""
 
     embedding_dim: int = 32
     """Size of the token embeddings [C]."""

@@ -41,7 +41,7 @@ KERNELS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
 @dataclass(frozen=True)
 class Config:
-    """Defaults are the paper's synthetic experiment; [P] the paper, [C] the authors' code where the paper is silent."""
+    """The preset `paper` is the synthetic experiment: [P] marks values of the paper, [C] of the authors' code."""
 
     embedding_dim: int = 32
     """Size of the generator's embeddings [C]."""
