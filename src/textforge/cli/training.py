@@ -16,7 +16,6 @@ from textforge.cli.parsing import parse
 from textforge.errors import CallError, Interrupted
 from textforge.options import Options
 
-
 FEW = 100
 """Held-out lines below which BLEU and the like say little."""
 
