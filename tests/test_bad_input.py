@@ -273,6 +273,7 @@ def test_a_full_disk(home: Path, tmp_path: Path) -> None:
     command = ["train", "mle", "--data", str(home / "good.txt"), "--preset", "tiny", "--steps", "2", "--out", str(out)]
     script = (
         "import resource, sys\n"
+        "sys.dont_write_bytecode = True\n"  # under the limit it would be cut short, and stay so for everybody
         "from textforge.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
         f"sys.argv = {['textforge', *command]!r}\n"

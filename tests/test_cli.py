@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,13 @@ def test_reasons_do_not_depend_on_how_the_parser_draws_boxes() -> None:
 def test_results_and_progress_are_kept_apart(seqgan: Trained) -> None:
     out, err = seqgan.said.out, seqgan.said.err
     assert out.startswith("samples\n  ")
-    for part in ("measured in training", "after adversarial", "text metrics", "self_bleu_4", "references: validation"):
+    for part in (
+        "measured in training",
+        "after adversarial",
+        "\ntext metrics",
+        "self_bleu_4",
+        "references: validation",
+    ):
         assert part in out
         assert part not in err
     assert out.endswith(f"report: {seqgan.folder}/report.html\nmore:   textforge sample {seqgan.folder} -n 10\n")
@@ -155,18 +162,26 @@ def test_run_folder_holds_everything(seqgan: Trained) -> None:
 
 
 def test_evaluation_stands_beside_the_controls(seqgan: Trained, mle: Trained) -> None:
-    """The trained model, its best held-out checkpoint where that is an earlier one, and real text as its own copy."""
+    """The model as it ended, its best held-out checkpoint where that is earlier, real text as its own copy, the phases."""
+    copy = "training text itself"
     for run, names in (
-        (seqgan, ["seqgan", "seqgan, lowest held-out NLL (iteration 3)", "training text itself"]),
-        (mle, ["mle", "training text itself"]),
+        (seqgan, ["seqgan", "seqgan, lowest held-out NLL (iteration 3)", copy, "after pretrain", "after adversarial"]),
+        (mle, ["mle", copy, "after mle"]),
     ):
         table = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
-        assert [row["name"] for row in table["rows"]] == names
-        assert table["rows"][-1]["metrics"]["exact_copy"] == 1
-        nlls = [row["metrics"]["nll_test"] for row in table["rows"][:-1]]
-        assert nlls == sorted(nlls, reverse=True)
-        assert len(set(nlls)) == len(nlls)
+        rows = {row["name"]: row["metrics"] for row in table["rows"]}
+        assert list(rows) == names
+        assert rows[copy]["exact_copy"] == 1
         assert table["settings"]["references"] == "validation text"
+        if run is seqgan:
+            assert rows[names[1]]["nll_test"] < rows[names[0]]["nll_test"]
+
+
+def test_no_number_is_cut_off_where_there_is_little_room(seqgan: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    narrow = call("train", "seqgan", "--resume", "--out", seqgan.folder).out
+    number = re.compile(r"\d+\.\d{4}\b")
+    assert number.findall(narrow) == number.findall(seqgan.said.out)
 
 
 def test_a_config_repeats_a_run(seqgan: Trained, tmp_path: Path) -> None:

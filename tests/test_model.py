@@ -191,7 +191,6 @@ def test_fit_reads_what_the_command_line_reads(tmp_path: Path, monkeypatch: pyte
     [
         ["the same line"] * 3,
         ["one line only"],
-        "one line only",
         ["word"] * 30,
         [f"{word} {word}" for word in "abcdefghij"] * 6,
         ["男人在骑马", "女人在看书", "孩子们在踢球"] * 10,
@@ -200,7 +199,7 @@ def test_fit_reads_what_the_command_line_reads(tmp_path: Path, monkeypatch: pyte
         ["two\nlines", "and\r\nmore"] * 12,
         iter(SENTENCES),
     ],
-    ids=["repeated", "one", "string", "word", "sixty", "chinese", "smiles", "odd", "line-ends", "iterator"],
+    ids=["repeated", "one", "word", "sixty", "chinese", "smiles", "odd", "line-ends", "iterator"],
 )
 def test_any_texts_will_do(texts: Any) -> None:
     model = textforge.fit(texts, **ONE_STEP)
@@ -373,3 +372,10 @@ def test_public_names_and_their_cost() -> None:
         _ = textforge.fits
     with pytest.raises(CallError):
         textforge.fit(["a"], preset="none")
+
+
+def test_one_string_is_no_list_of_texts(model: Model) -> None:
+    with pytest.raises(UserError, match="texts must be a list of strings, not the string 'a man'"):
+        textforge.fit("a man", method="mle", preset="tiny")
+    with pytest.raises(UserError, match="texts must be a list of strings"):
+        model.log_prob("a man")

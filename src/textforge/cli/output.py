@@ -31,7 +31,9 @@ def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> No
         if any(column in row.metrics for row in rows):
             table.add_row(column, *(_cell(row.metrics, column) for row in rows))
     print()
-    Console(file=sys.stdout, highlight=False, markup=False).print(table)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    console.width = max(console.width, 20 + 16 * len(rows))  # a narrow terminal breaks lines, but no number is cut off
+    console.print(table)
 
 
 def _cell(metrics: Mapping[str, float], column: str) -> str:
