@@ -98,7 +98,7 @@ def test_the_training_is_a_hard_case(whole: Whole) -> None:
     assert {record["phase"] for record in whole.left["records"]} == {"pretrain", "discriminator", "adversarial"}
     assert len(whole.left["records"]) > 30
     assert whole.left["best"]["position"]["step"] < whole.left["last"]["position"]["step"] == 14 * KILLS
-    assert len(json.loads(whole.left["evaluation.json"])["rows"]) == 3
+    assert len(json.loads(whole.left["evaluation.json"])["rows"]) > 1
 
 
 def test_killed_again_and_again(whole: Whole, processes: ForkServerContext, tmp_path: Path) -> None:

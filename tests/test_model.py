@@ -218,6 +218,7 @@ def test_blank_texts_are_left_out() -> None:
         ({}, "either texts or data"),
         ({"texts": ["a"], "data": "captions"}, "either texts or data"),
         ({"texts": ["a"], "valid": "x.txt"}, "held-out text goes with data"),
+        ({"texts": "one line"}, "texts must be a list of strings, not the string 'one line'"),
         ({"texts": []}, "no text|no symbol"),
         ({"texts": ["", " "]}, "no text|no symbol"),
         ({"data": "no-such-file.txt"}, "no file, folder or corpus 'no-such-file.txt'"),
