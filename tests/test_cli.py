@@ -162,7 +162,7 @@ def test_run_folder_holds_everything(seqgan: Trained) -> None:
 
 
 def test_evaluation_stands_beside_the_controls(seqgan: Trained, mle: Trained) -> None:
-    """The model at its end, its best held-out checkpoint where that is earlier, real text as its own copy, the phases."""
+    """The model at its end, its best held-out checkpoint where that is earlier, real text, and the phases."""
     copy = "training text itself"
     for run, names in (
         (seqgan, ["seqgan", "seqgan, lowest held-out NLL (iteration 3)", copy, "after pretrain", "after adversarial"]),
