@@ -244,6 +244,7 @@ class Watched(nn.Module):
         self.inner = inner
         self.vocabulary = inner.vocabulary
         self.max_length = inner.max_length
+        self.noise_dim = inner.noise_dim
         self.seen: set[worlds.Prefix] = set()
 
     def initial_state(self, batch: int, context: Any = None) -> Any:

@@ -289,7 +289,6 @@ def documented_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make everything small: oracles give a few sequences, the preset `small` is `tiny`. Work in an empty folder."""
     monkeypatch.setattr("textforge.task.ORACLE_SIZES", {"train": 64, "valid": 32, "test": 32})
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # no waiting for the disk
     for name in METHODS:
         presets: Any = methods.load(name).PRESETS
         monkeypatch.setitem(presets, "small", presets["tiny"])

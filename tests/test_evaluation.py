@@ -43,6 +43,7 @@ class Speaker:
     max_length: int
     logits: Tensor
     following: Tensor
+    noise_dim: int = 0
 
     def initial_state(self, batch: int, context: Any = None) -> Tensor:
         return torch.full((batch,), -1)
@@ -144,6 +145,7 @@ def test_a_perfect_copy_is_at_distance_nought() -> None:
     for name in ("kl_pq", "kl_qp", "js", "tv"):
         assert abs(found[name]) <= 3 * found[f"{name}_se"] + 1e-12, name
     assert found["validity"] == found["support"] == found["mode_coverage"] == 1
+    assert drawn.log_prob is not None
     # The entropy of a sentence is known; the estimates are means over independent sentences, divided by their length.
     for log_prob in (drawn.log_prob, oracle.log_prob(drawn.texts)):
         assert abs(-log_prob.mean() - oracle.entropy) < Z * log_prob.std() / math.sqrt(2000)

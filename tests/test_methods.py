@@ -3,12 +3,12 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import settings
 import torch
 from run import toy
 from tasks import Cut, Observed, observed, text_task, tiny, trained
@@ -20,18 +20,6 @@ from textforge.methods import Method
 from textforge.run import load_checkpoint
 from textforge.task import Task
 
-FURTHER: dict[str, dict[str, dict[str, Any]]] = {
-    "mle": {
-        "scheduled": {"scheduled_sampling": 0.5, "num_layers": 2, "dropout": 0.3, "steps": 8, "patience": 1, "lr": 0.5}
-    },
-    "seqgan": {
-        "ema": {"rollout_policy": "ema", "dropout": 0.3, "pretrain_steps": 8, "patience": 1, "pretrain_lr": 2.0},
-        "noise": {"reward": "random", "baseline": "leave-one-out", "g_steps": 2, "num_rollouts": 0, "rounds": 2},
-        "bleu": {"reward": "bleu", "pretrain_rounds": 0, "rounds": 1},
-    },
-}
-"""Settings beside the tiny preset that keep more state across iterations; learning rates that exhaust any patience."""
-
 
 @dataclass(frozen=True)
 class Case:
@@ -41,13 +29,6 @@ class Case:
     config: Any
     task: Task
     whole: Observed
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_waiting_for_the_disk() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +43,13 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 @pytest.fixture(
     scope="module",
-    params=[(name, kind) for name in methods.names() for kind in ("tiny", *FURTHER.get(name, {}))],
+    params=[(name, kind) for name in methods.names() for kind in ("tiny", *settings.of(name).FURTHER)],
     ids="-".join,
 )
 def case(request: pytest.FixtureRequest, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Case:
     name, kind = request.param
     module = methods.load(name)
-    config = tiny(module, FURTHER.get(name, {}).get(kind, {}))
+    config = tiny(module, settings.of(name).FURTHER.get(kind, {}))
     whole = trained(tmp_path_factory.mktemp(name), module, config, task, checkpoint_seconds=0)
     return Case(module, config, task, whole)
 

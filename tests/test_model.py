@@ -5,7 +5,6 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from textforge.options import Options
 from textforge.task import load_task
 
 ONE_STEP: dict[str, Any] = {"method": "mle", "preset": "tiny", "steps": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_waiting_for_the_disk() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +72,7 @@ def test_log_prob_is_that_of_the_draw(model: Model) -> None:
     texts = [drawn.texts[i] for i in known]
     lengths = [len(text.split()) for text in texts]
     assert {model.generator.max_length, 2} <= set(lengths), "some end by themselves, some at the limit"
+    assert drawn.log_prob is not None
     assert model.log_prob(texts) == pytest.approx(drawn.log_prob[known], abs=1e-4)
     assert model.num_tokens(texts) == drawn.lengths[known].tolist()
     assert (model.discriminate(texts) > 0).all()

@@ -83,6 +83,8 @@ class TableGenerator(nn.Module):
     It demands what every generator may rely on: `bos` first, then only tokens that can be emitted, never past `eos`.
     """
 
+    noise_dim = 0
+
     def __init__(self, world: World, seed: int, std: float = 1.0) -> None:
         super().__init__()
         self.vocabulary = world.vocabulary

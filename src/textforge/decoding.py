@@ -1,6 +1,7 @@
-"""The one autoregressive loop of the package: sampling, scoring, infilling and roll-outs.
+"""The one autoregressive loop of the package, for sampling, scoring, infilling and roll-outs; its differentiable twin.
 
-Axis letters: B rows given, R rows decoded (given rows and their roll-outs), T time, V vocabulary, N roll-outs.
+Axis letters: B rows given, R rows decoded (given rows and their roll-outs), T time, V vocabulary (the ids that may be
+emitted), E all ids, Z noise, N roll-outs.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +26,33 @@ class Generator(Protocol):
 
     vocabulary: Vocabulary
     max_length: int
+    noise_dim: int
+    """Z, the size of the noise that a whole sequence hangs on. 0: none, so that the log-probabilities are exact.
+    Otherwise they are those of a sequence given its noise, and nobody knows the integral over all noise."""
 
     def initial_state(self, batch: int, context: Any = None) -> State:
-        """Return the state of `batch` rows before their first token."""
+        """Return the state of `batch` rows before their first token.
+
+        `context` is what they hang on: the noise, which is drawn where it is not given, or the text around blanks
+        (`infill`); a generator that hangs on nothing does not look at it.
+        """
         ...
 
     def step(self, token: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
         """Read one token a row; return the logits of the next one and the new state."""
+        ...
+
+
+@runtime_checkable
+class NoiseGenerator(Generator, Protocol):
+    """What `decode_relaxed` needs: a generator driven by noise that can read distributions in place of tokens."""
+
+    def noise(self, batch: int) -> Float[Tensor, "B Z"]:
+        """Draw the noise of `batch` sequences."""
+        ...
+
+    def relaxed_step(self, row: Float[Tensor, "B E"], state: State) -> tuple[Float[Tensor, "B V"], State]:
+        """Read one distribution over all ids a row; return the logits of the next token and the new state."""
         ...
 
 
@@ -137,6 +158,59 @@ def decode(
     its `eos`, or at T.
     """
     return _decode(generator, given, given_mask, temperature, context, num_forks=0)[0]
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """Sequences of distributions over all ids, a row [B E] a position: what gradients can go through.
+
+    The rows are not stacked, so that a network can multiply them into its embeddings one at a time. Behind the first
+    row whose largest entry is `eos`, rows are one-hot `pad`, without gradient. `tokens` are the largest entries.
+    """
+
+    rows: tuple[Float[Tensor, "B E"], ...]
+    tokens: Int[Tensor, "B T"]
+
+    def detach(self) -> "Relaxed":
+        """Return the same without gradients."""
+        return Relaxed(tuple(row.detach() for row in self.rows), self.tokens)
+
+
+def decode_relaxed(
+    generator: NoiseGenerator,
+    noise: Float[Tensor, "B Z"],
+    relax: Callable[[Float[Tensor, "B V"]], Float[Tensor, "B V"]],
+) -> Relaxed:
+    """Write sequences of distributions: `relax` turns logits into the row that is emitted, and read at the next step.
+
+    Differentiable, and in the mode that the generator is in. See `relaxations` for Gumbel-softmax and soft-argmax.
+    """
+    vocabulary, batch = generator.vocabulary, len(noise)
+    bos, pad = torch.eye(len(vocabulary), dtype=noise.dtype, device=noise.device)[[vocabulary.bos, vocabulary.pad]]
+    row, going = bos.expand(batch, -1), torch.ones(batch, 1, dtype=torch.bool, device=noise.device)
+    state = generator.initial_state(batch, noise)
+    rows: list[Tensor] = []
+    while len(rows) < generator.max_length and going.any():
+        logits, state = generator.relaxed_step(row, state)
+        emitted = F.pad(relax(logits), (0, len(vocabulary) - logits.shape[1]))
+        row = torch.where(going, emitted, pad)
+        rows.append(row)
+        if vocabulary.eos is not None:
+            going = going & (row.argmax(1, keepdim=True) != vocabulary.eos)
+    rows += [pad.expand(batch, -1)] * (generator.max_length - len(rows))
+    return Relaxed(tuple(rows), torch.stack([row.argmax(1) for row in rows], 1))
+
+
+def infill(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
+    """Fill the blanks, `mask` tokens, of padded sequences; all other tokens, `eos` among them, stay as they are.
+
+    The generator is given the sequences as its context. One that cannot see it, a language model, knows only what
+    stands in front of a blank.
+    """
+    vocabulary = generator.vocabulary
+    blank = tokens == vocabulary.mask
+    given = tokens.masked_fill(blank | (tokens == vocabulary.pad), 0)  # any id that can be read
+    return decode(generator, given, ~blank, temperature=temperature, context=tokens)
 
 
 def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_size: int = 1024) -> Decoded:

@@ -17,7 +17,7 @@ from torch import nn
 
 import textforge
 from textforge import methods
-from textforge.decoding import Generator, evaluating
+from textforge.decoding import Generator, evaluating, infill
 from textforge.errors import CallError, UserError, WorkError
 from textforge.evaluation import Drawn, Watch, draw_texts, text_log_prob
 from textforge.options import Options
@@ -69,6 +69,7 @@ class Model:
     def discriminate(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
         """Return the probability of being real that the discriminator gives to each text.
 
+        One that judges every position gives the mean over the tokens of the text.
         Raises UserError where the method has no discriminator, or the checkpoint was loaded without it.
         """
         if "discriminator" not in self.networks:
@@ -81,8 +82,47 @@ class Model:
         with evaluating(discriminator):
             for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
                 tokens = corpus.batch(rows, width + 1).tokens
-                parts.append(discriminator(tokens[:, :width]).logits.sigmoid())
+                tokens = tokens[:, :width]
+                opinion = discriminator(tokens).logits.sigmoid()
+                if opinion.dim() == 2:  # one a position
+                    real = tokens != corpus.vocabulary.pad
+                    opinion = (opinion * real).sum(1) / real.sum(1)
+                parts.append(opinion)
         return torch.cat(parts).double().numpy()
+
+    def infill(
+        self, text: str, num: int = 1, *, blank: str = "___", temperature: float = 1.0, seed: int | None = None
+    ) -> list[str]:
+        """Fill the blanks of a text, `num` times; each is one token, and all that stands between them stays.
+
+        Raises UserError for a text without a blank or with symbols that the model does not know, and for a model that
+        cannot fill blanks because noise drives it.
+        """
+        if self.generator.noise_dim:
+            raise UserError(f"a {self.settings['method']} model writes whole texts from noise and cannot fill blanks")
+        if not blank or blank not in text:
+            raise UserError(f"{text!r} has no blank {blank!r}; write one for each token to be filled in")
+        vocabulary = self.tokenizer.vocabulary
+        row: list[int] = []
+        for i, part in enumerate(text.split(blank)):
+            row += [vocabulary.mask] * (i > 0) + (self._known(part) if part.strip() else [])
+        limit = self.generator.max_length
+        if len(row) > limit:
+            raise UserError(f"the text has {len(row)} tokens and the model at most {limit}; shorten it")
+        if vocabulary.eos is not None and len(row) < limit:
+            row.append(vocabulary.eos)
+        row += [vocabulary.pad] * (limit - len(row))
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "infill")) if seed is not None else torch.seed()
+            filled = infill(self.generator, torch.tensor([row] * num).view(num, limit), temperature=temperature)
+        return [self.tokenizer.decode(tokens) for tokens in filled.tokens.tolist()]
+
+    def _known(self, text: str) -> list[int]:
+        """Encode what stands around blanks, in which an unknown symbol would be lost."""
+        ids = self.tokenizer.encode(text)
+        if self.tokenizer.vocabulary.unk in ids:
+            raise UserError(f"{text.strip()!r} holds symbols that the training text has not; replace them")
+        return ids
 
     def save(self, folder: str | Path) -> Path:
         """Write what `load` needs into a new folder."""

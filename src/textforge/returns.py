@@ -48,3 +48,19 @@ def leave_one_out_baseline(q: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -
     values = q * mask
     others = mask.sum(0, keepdim=True) - mask.to(q.dtype)
     return torch.where(others > 0, (values.sum(0, keepdim=True) - values) / others.clamp(min=1), 0.0) * mask
+
+
+def discounted_returns(
+    rewards: Float[Tensor, "B T"], discount: float, *, from_start: bool = False
+) -> Float[Tensor, "B T"]:
+    """Return R_t, the sum over s >= t of discount^(s - t) r_s.
+
+    `from_start` weighs by discount^s instead, as MaskGAN's paper prints it: discount^t times the former, with t from 0.
+    """
+    returns, following = [], rewards.new_zeros(len(rewards))
+    for reward in reversed(rewards.unbind(1)):
+        following = reward + discount * following
+        returns.append(following)
+    stacked = torch.stack(returns[::-1], 1)
+    powers = discount ** torch.arange(rewards.shape[1], device=rewards.device)
+    return stacked * powers.to(rewards.dtype) if from_start else stacked

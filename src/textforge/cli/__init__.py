@@ -13,7 +13,7 @@ from typing import TextIO
 
 from textforge.cli.finding import bench_command, data_command, methods_command
 from textforge.cli.training import train_command
-from textforge.cli.using import evaluate_command, report_command, sample_command, score_command
+from textforge.cli.using import evaluate_command, infill_command, report_command, sample_command, score_command
 from textforge.errors import CallError, UserError, WorkError, nearest
 
 USAGE = """usage: textforge COMMAND ...
@@ -23,6 +23,7 @@ Train generators of discrete sequences against discriminators, and measure them 
   methods                       the methods, a line each, with their presets
   train METHOD                  train on your text, or on an embedded language
   sample RUN                    draw texts from a trained model
+  infill RUN "a man ___ a ___"  fill the blanks of a text
   score RUN FILE                log-likelihood and discriminator's opinion of each line
   evaluate RUN|FILE             every metric that applies, with its settings
   report RUN                    write the run's page of results
@@ -115,6 +116,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "methods": methods_command,
     "train": train_command,
     "sample": sample_command,
+    "infill": infill_command,
     "score": score_command,
     "evaluate": evaluate_command,
     "report": report_command,

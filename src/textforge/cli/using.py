@@ -16,6 +16,7 @@ from textforge.errors import CallError, UserError
 
 if TYPE_CHECKING:
     from textforge.metrics import Evaluation
+    from textforge.model import Model
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,44 @@ def sample_command(arguments: Sequence[str]) -> None:
     if options.format == "text":
         lines = [escaped(text) for text in drawn.texts]
     else:
-        scored = zip(drawn.texts, drawn.log_prob.tolist(), strict=True)
-        lines = [json.dumps({"text": text, "log_prob": value}, ensure_ascii=False) for text, value in scored]
+        records: list[dict[str, str | float]] = [{"text": text} for text in drawn.texts]
+        if drawn.log_prob is not None:
+            for record, value in zip(records, drawn.log_prob.tolist(), strict=True):
+                record["log_prob"] = value
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
     deliver(lines, options.out)
+
+
+@dataclass(frozen=True)
+class InfillOptions:
+    """Fill the blanks of a text. What stands around them stays; a model that reads only forward looks no further."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    text: Annotated[str, Positional]
+    """The text, in which each blank is one token, such as "a man ___ on a ___"."""
+    num: Annotated[int, arg(aliases=["-n"])] = 5
+    """How many times."""
+    blank: str = "___"
+    """What a blank looks like."""
+    temperature: float = 1.0
+    """1 is the model itself; lower is sharper, higher more varied."""
+    seed: int | None = None
+    """The same seed fills in the same."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The model as it stood last, or at its lowest held-out NLL."""
+
+
+def infill_command(arguments: Sequence[str]) -> None:
+    """Fill blanks."""
+    options = parse(InfillOptions, arguments, "infill")
+    from textforge.model import load
+
+    model = load(options.run, options.checkpoint)
+    filled = model.infill(
+        options.text, options.num, blank=options.blank, temperature=options.temperature, seed=options.seed
+    )
+    deliver([escaped(text) for text in filled], None)
 
 
 @dataclass(frozen=True)
@@ -78,14 +114,26 @@ def score_command(arguments: Sequence[str]) -> None:
         if not texts:
             break
         try:
-            log_probs = model.log_prob(texts)
+            columns = _scores(model, texts)
         except UserError as error:
             behind = f" behind its first {start:,} lines" if start else ""
             raise UserError(f"{options.file}{behind}: {error}") from None
-        real = model.discriminate(texts) if "discriminator" in model.networks else [None] * len(texts)
-        for log_prob, length, opinion in zip(log_probs, model.num_tokens(texts), real, strict=True):
-            score = {"log_prob": float(log_prob), "nll_per_token": -float(log_prob) / length}
-            print(json.dumps(finite(score if opinion is None else score | {"discriminator": float(opinion)})))
+        for values in zip(*columns.values(), strict=True):
+            print(json.dumps(finite(dict(zip(columns, values, strict=True)))))
+
+
+def _scores(model: "Model", texts: Sequence[str]) -> dict[str, list[float]]:
+    """Return what the model can say of the texts: its likelihood, where it has one, and its discriminator's opinion."""
+    columns = {}
+    if not model.generator.noise_dim:
+        log_probs = model.log_prob(texts)
+        columns["log_prob"] = log_probs.tolist()
+        columns["nll_per_token"] = (-log_probs / model.num_tokens(texts)).tolist()
+    if "discriminator" in model.networks:
+        columns["discriminator"] = model.discriminate(texts).tolist()
+    if not columns:
+        raise UserError("this checkpoint has neither a likelihood nor a discriminator; use the last one")
+    return columns
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,24 @@ def exact_divergences(p: Float[np.ndarray, "K"], q: Float[np.ndarray, "K"]) -> d
     }
 
 
+def sampled_divergences(
+    p: Float[np.ndarray, "K"], counts: Float[np.ndarray, "K"], num: int, *, seed: int = 0
+) -> dict[str, float]:
+    """Compare P with the frequencies of Q's texts among `num` samples: for generators without a likelihood.
+
+    `counts` say how often each of P's K texts was drawn; the rest of the `num` lies outside P. Frequencies of few
+    samples are far from any P: `sample_js_floor` and `sample_tv_floor` are what `num` samples of P itself get.
+    """
+    drawn = exact_divergences(p, counts / num)
+    real = exact_divergences(p, np.random.default_rng(seed).multinomial(num, p / p.sum()) / num)
+    return {
+        "sample_js": drawn["js"],
+        "sample_tv": drawn["tv"],
+        "sample_js_floor": real["js"],
+        "sample_tv_floor": real["tv"],
+    } | ({"sample_kl_qp": drawn["kl_qp"]} if "kl_qp" in drawn else {})
+
+
 def optimal_logits(log_p: Float[np.ndarray, "N"], log_q: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
     """Logits of the best discriminator, D* = p / (p + q) (Goodfellow et al., 2014, proposition 1)."""
     return np.asarray(log_p - log_q)

@@ -18,6 +18,8 @@ class LSTMGenerator(nn.Module):
     Dropout, where asked for, acts on the embeddings and on the last hidden layer.
     """
 
+    noise_dim = 0
+
     def __init__(
         self,
         vocabulary: Vocabulary,

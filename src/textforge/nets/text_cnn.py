@@ -1,7 +1,6 @@
 """The convolutional discriminator of SeqGAN (Yu et al. 2017, section 3.3 and appendix)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -10,15 +9,9 @@ from torch.nn import functional as F
 
 from textforge.decoding import evaluating
 from textforge.errors import UserError
+from textforge.nets.embedding import Sequences, embed
+from textforge.nets.judgement import Judgement
 from textforge.text import Vocabulary
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a discriminator says: logits of being real, and the features that it looked at."""
-
-    logits: Float[Tensor, " B"]
-    features: Float[Tensor, "B F"]
 
 
 class Highway(nn.Module):
@@ -70,13 +63,9 @@ class TextCNN(nn.Module):
             nn.init.constant_(module.bias, 0.1)
         nn.init.zeros_(self.highway.gate.bias)
 
-    def forward(self, sequences: Int[Tensor, "B T"] | Float[Tensor, "B T E"]) -> Judgement:
+    def forward(self, sequences: Sequences) -> Judgement:
         """Judge token ids, or distributions over the first E ids of the vocabulary."""
-        if sequences.is_floating_point():
-            embedded = sequences @ self.embedding.weight[: sequences.shape[2]]
-        else:
-            embedded = self.embedding(sequences)
-        embedded = embedded.transpose(1, 2)
+        embedded = embed(self.embedding, sequences).transpose(1, 2)
         # relu after the maximum is relu before it, at a fraction of the work
         return self._judge([convolution(embedded).amax(2).relu() for convolution in self.convolutions])
 

@@ -1,6 +1,7 @@
 """How a run measures its generator without changing what it would have learned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,9 +32,8 @@ class Evaluate(Protocol):
         ...
 
 
-def measure(
-    evaluate: Evaluate, generator: nn.Module, *, phase_end: bool, seed: int, device: torch.device
-) -> Measurement:
-    """Evaluate the generator; its modes, its gradients and PyTorch's random numbers are afterwards as before."""
-    with evaluating(generator), forked(seed, device):
-        return evaluate(generator, phase_end=phase_end)
+@contextmanager
+def measuring(modules: Iterable[nn.Module], seed: int, device: torch.device) -> Iterator[None]:
+    """Put modules into eval mode, without gradients; their modes and PyTorch's random numbers come back as before."""
+    with evaluating(*modules), forked(seed, device):
+        yield

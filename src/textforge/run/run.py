@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from textforge.run.device import average_gradients, connect
 from textforge.run.display import Display
 from textforge.run.folder import sole_writer
 from textforge.run.log import Log, Moment
-from textforge.run.measurement import Evaluate, Measurement, measure
+from textforge.run.measurement import Evaluate, Measurement, measuring
 from textforge.run.parts import Parts, Stateful
 from textforge.run.seeds import derive, random_state, set_random_state
 from textforge.run.signals import StopSignals
@@ -196,15 +196,21 @@ class Run:
         self._log.add(scalars)
 
     def phase(
-        self, name: str, n: int, *, evaluate_every: int | None = None, patience: int | None = None
+        self,
+        name: str,
+        n: int,
+        *,
+        evaluate_every: int | None = None,
+        patience: int | None = None,
+        measure: Callable[[], Measurement] | None = None,
     ) -> Iterator[int]:
         """Yield the iterations 0..n-1 of a phase, without those that a resumed run has behind it.
 
         The generator is evaluated every `evaluate_every` iterations (by default, ten times in the phase) and at the
         end; 0 is for phases that leave it as it is. With `patience`, the phase ends early when `nll_valid` has not
         become lower for so many evaluations, and however it ends, the generator is then set back to the lowest
-        `nll_valid` of the run; a run that does not evaluate has no patience. Leave a phase only by its end, never by
-        `break`.
+        `nll_valid` of the run; a run that does not evaluate has no patience. `measure` adds what only the method can
+        measure to each evaluation, under the same conditions. Leave a phase only by its end, never by `break`.
         """
         if not self._enter(name, n):
             return
@@ -218,7 +224,7 @@ class Run:
             position.step += 1
             position.complete = position.iteration == n
             self._read_finite()
-            self._record(n, every, patience)
+            self._record(n, every, patience, measure)
             self._display.advance()
             self._save_if_due()
         self._display.end()
@@ -252,36 +258,50 @@ class Run:
             self._position.enter(name, n)
         return True
 
-    def _record(self, n: int, every: int, patience: int | None) -> None:
+    def _record(self, n: int, every: int, patience: int | None, more: Callable[[], Measurement] | None) -> None:
         """Make the records that are due after an iteration; an evaluation may find that the phase is complete."""
         position = self._position
         moment = Moment(position.phase, position.step, position.iteration, self._seconds())
         if position.complete or position.iteration % max(1, n // 200) == 0:
             self._log.flush(moment)
-        if self._evaluate is None or every == 0 or (position.iteration % every and not position.complete):
+        if (self._evaluate is None and more is None) or every == 0:
             return
-        if patience is None:
-            measurement = self._measure(self._evaluate, phase_end=position.complete)
+        if position.iteration % every and not position.complete:
+            return
+        if patience is None or self._evaluate is None:
+            measurement = self._measure(more, phase_end=position.complete)
         else:
-            measurement = self._measure(self._evaluate, phase_end=False)
+            measurement = self._measure(more, phase_end=False)
             self._keep_best(measurement)
             position.complete |= self._exhausted(measurement, patience)
             if position.complete:
                 self._load_best()
-                measurement = self._measure(self._evaluate, phase_end=True)
+                measurement = self._measure(more, phase_end=True)
         self._log.record(moment, "evaluation", measurement.scalars)
         if measurement.samples:
             self._log.samples(moment, measurement.samples)
         self._display.evaluation(moment, n, measurement.scalars)
         self._keep_best(measurement)
 
-    def _measure(self, evaluate: Evaluate, *, phase_end: bool) -> Measurement:
-        position = self._position
-        if "generator" not in self._parts.modules:
+    def _measure(self, more: Callable[[], Measurement] | None, *, phase_end: bool) -> Measurement:
+        position, modules = self._position, self._parts.modules
+        if "generator" not in modules:
             raise ValueError("a run that evaluates needs a module set up as 'generator'")
-        seed = derive(self.seed, "evaluate", position.phase, position.step)
-        generator = self._parts.modules["generator"]
-        return measure(evaluate, generator, phase_end=phase_end, seed=seed, device=self.device)
+        scalars: dict[str, float] = {}
+        samples: list[str] = []
+        with measuring(modules.values(), derive(self.seed, "evaluate", position.phase, position.step), self.device):
+            if self._evaluate is not None:
+                measurement = self._evaluate(modules["generator"], phase_end=phase_end)
+                scalars |= measurement.scalars
+                samples += measurement.samples
+            if more is not None:
+                measurement = more()
+                scalars |= measurement.scalars
+                samples += measurement.samples
+        # A fused kernel may keep the loss finite where the weights have long been useless.
+        if math.isnan(scalars.get("nll_valid", 0.0)):
+            raise self._diverged("the held-out NLL", math.nan, position.iteration)
+        return Measurement(scalars, samples)
 
     def _exhausted(self, measurement: Measurement, patience: int) -> bool:
         if "nll_valid" not in measurement.scalars:
@@ -306,7 +326,7 @@ class Run:
             checkpoint.save_checkpoint(self._checkpoints, "best", position.step, state)
 
     def _load_best(self) -> None:
-        if self._position.best_step is None:  # no nll_valid was a number
+        if self._position.best_step is None:  # no nll_valid was below infinity
             return
         best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
         self._parts.modules["generator"].load_state_dict(best["modules"]["generator"])

@@ -1,0 +1,19 @@
+"""For each method, a file of the settings under which every method's tests run.
+
+`FURTHER` are settings beside the tiny preset, by name, that keep more state across iterations, with learning rates that
+exhaust any patience. Under `LINES` the method learns a single line, and under `TABLE` a world of 27 sequences, in some
+seconds.
+"""
+
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+
+class Settings(Protocol):
+    FURTHER: dict[str, dict[str, Any]]
+    LINES: dict[str, Any]
+    TABLE: dict[str, Any]
+
+
+def of(method: str) -> Settings:
+    return cast(Settings, import_module(f"settings.{method}"))
