@@ -26,8 +26,6 @@ from textforge.run.device import connect
 from textforge.task import Task, load_task, task_from_texts
 from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
 
-Which = Literal["last", "best"]
-
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -235,10 +233,12 @@ def train(
     return load(folder)
 
 
-def load(folder: str | Path, checkpoint: Which = "last") -> Model:
-    """Load a model from a run folder, or from where `save` wrote it: as it stood last, or at its lowest held-out NLL.
+def load(folder: str | Path, checkpoint: str = "last") -> Model:
+    """Load a model from a run folder, or from where `save` wrote it.
 
-    Raises UserError for a folder that holds no run or none that has saved, and WorkError for damaged files.
+    `checkpoint` is "last", "best" (the generator at its lowest held-out NLL) or the name of a phase (the generator as
+    it was at its end). Raises UserError for a folder that holds no run or none that has saved, and WorkError for
+    damaged files.
     """
     folder = Path(folder)
     settings = read_settings(folder / "config.json")

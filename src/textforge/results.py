@@ -12,8 +12,7 @@ import torch
 from textforge.evaluation import evaluate_generator, evaluate_texts
 from textforge.metrics import Evaluation
 from textforge.model import Model, load
-from textforge.report.read import read
-from textforge.run import derive, saved_steps, write_atomic
+from textforge.run import derive, ended_phases, load_checkpoint, saved_steps, write_atomic
 from textforge.task import Task
 
 MOST = 10_000
@@ -54,26 +53,35 @@ def evaluate_model(
 
 
 def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping[str, str | int | float]]:
-    """Evaluate a run against the test text (the validation text where there is none), beside two controls.
+    """Evaluate a run against the test text (the validation text where there is none), beside its controls.
 
-    The best held-out checkpoint tells what came after it: for an adversarial method, mostly the adversarial phase.
-    The training text, judged as if it were samples, tells what real text scores; it is its own perfect copy.
+    The generators at the ends of earlier phases tell what the last one did: of an adversarial method, that is the
+    pretrained model. The training text, judged as if it were samples, tells what real text scores; it is its own
+    perfect copy.
     """
     references = task.texts.valid if task.texts.test is None else task.texts.test
     assert references is not None
     method, last = model.settings["method"], evaluate_model(model, references, train=task.texts.train, task=task)
     rows = [Row(method, last.metrics)]
-    best, end = saved_steps(folder / "checkpoints", "best"), saved_steps(folder / "checkpoints", "last")
-    if best and max(best) < max(end):
-        earlier = load(folder, "best")
-        control = evaluate_model(earlier, references, train=task.texts.train, task=task)
-        rows.append(Row(f"{method}, lowest held-out NLL (iteration {max(best)})", control.metrics))
+    earlier = [(f"{method}, after {phase}", phase) for phase in list(ended_phases(folder / "checkpoints"))[:-1]]
+    if (best := saved_steps(folder / "checkpoints", "best")) and not _is_an_end(folder, best[0]):
+        earlier.append((f"{method}, lowest held-out NLL (iteration {best[0]})", "best"))
+    for name, checkpoint in earlier:
+        control = evaluate_model(load(folder, checkpoint), references, train=task.texts.train, task=task)
+        rows.append(Row(name, control.metrics))
     real = list(islice(task.texts.train, int(last.settings["num_samples"])))
     if len(real) > 1:
         copied = evaluate_texts(real, references, model.tokenizer, train=task.texts.train, most=MOST)
         rows.append(Row("training text itself", copied.metrics))
     part = "validation" if task.texts.test is None else "test"
     return rows, {"references": f"{part} text", **last.settings}
+
+
+def _is_an_end(folder: Path, best_step: int) -> bool:
+    """Whether a phase went back to the best generator at its end, or ended with it."""
+    nll = load_checkpoint(folder, "best")["nll_valid"]
+    ends = ended_phases(folder / "checkpoints")
+    return any(step >= best_step and load_checkpoint(folder, phase)["nll_valid"] == nll for phase, step in ends.items())
 
 
 def write_rows(folder: Path, rows: Sequence[Row], settings: Mapping[str, str | int | float]) -> None:
@@ -90,12 +98,3 @@ def finite(values: Mapping[str, str | int | float]) -> dict[str, str | int | flo
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
     }
-
-
-def phase_rows(folder: Path) -> list[Row]:
-    """Return what was measured at the end of each phase, from the run's own records."""
-    ends: dict[str, Mapping[str, float]] = {}
-    for record in read(folder).records:
-        if "unique" in record.scalars:  # every evaluation counts it, whatever the generator
-            ends[record.phase] = record.scalars
-    return [Row(f"after {phase}", scalars) for phase, scalars in ends.items()]

@@ -165,9 +165,9 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     assert read(tmp_path, "last", 1)["y"] == "z"
 
 
-@pytest.mark.parametrize("which", ["last", "best"])
+@pytest.mark.parametrize("which", ["last", "best", "pretrain"])
 def test_no_checkpoint_is_a_wrong_call(which: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path} holds no {which} checkpoint"):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint '{which}'"):
         load_checkpoint(tmp_path, which)
     (tmp_path / "checkpoints").mkdir()
     assert newest(tmp_path / "checkpoints", which) == (None, [])

@@ -9,7 +9,7 @@ from run import toy
 from torch import nn
 
 from textforge.errors import UserError, WorkError
-from textforge.run import Measurement, Run, load_checkpoint
+from textforge.run import Measurement, Run, checkpoint, ended_phases, load_checkpoint
 from textforge.run.seeds import random_state
 
 
@@ -144,7 +144,7 @@ def test_without_evaluation_there_is_no_best(tmp_path: Path) -> None:
     with toy.start_bare(tmp_path) as run:
         run.setup("generator", toy.Counter())
         assert count_up(run, 3, patience=1) == 3
-    with pytest.raises(UserError, match="holds no best checkpoint"):
+    with pytest.raises(UserError, match="holds no checkpoint 'best'"):
         load_checkpoint(tmp_path, "best")
 
 
@@ -189,3 +189,61 @@ def test_patience_needs_a_likelihood(tmp_path: Path) -> None:
 def test_a_phase_may_do_without_evaluation(tmp_path: Path) -> None:
     with toy.evaluated(tmp_path, toy.nlls()) as run:
         assert len(list(run.phase("only", 2, evaluate_every=0))) == 2
+
+
+# --- The ends of phases ---
+
+
+def test_the_generator_at_the_end_of_each_phase_is_kept(tmp_path: Path) -> None:
+    with toy.evaluated(tmp_path, toy.nlls(*range(9))) as run:
+        generator = run._parts.modules["generator"]
+        assert isinstance(generator, toy.Counter)
+        for name, n, every in (("one", 2, None), ("silent", 3, 0), ("two", 4, 4)):
+            for _ in run.phase(name, n, evaluate_every=every):
+                generator.count += 1
+    assert ended_phases(tmp_path / "checkpoints") == {"one": 2, "two": 9}
+    for name, count, nll in (("one", 2, 1.0), ("two", 9, 2.0)):
+        saved = load_checkpoint(tmp_path, name)
+        assert saved["modules"]["generator"]["count"] == count
+        assert saved["nll_valid"] == nll
+
+
+def test_ends_that_a_resumed_run_reaches_again_are_forgotten(tmp_path: Path) -> None:
+    toy.complete(tmp_path)
+    checkpoints = tmp_path / "checkpoints"
+    checkpoint.remove(checkpoints, "last", keep={12})  # as if the last phase had not been completed
+    ended = ended_phases(checkpoints)
+    assert list(ended) == ["pretrain", "adversarial"]
+    with toy.start(tmp_path, resume=True):
+        assert list(ended_phases(checkpoints)) == ["pretrain"]
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_no_phase_is_called_like_a_checkpoint(name: str, tmp_path: Path) -> None:
+    with toy.start_bare(tmp_path) as run, pytest.raises(ValueError, match="cannot name a phase"):
+        list(run.phase(name, 1))
+
+
+# --- What only the method can measure, and what cannot be ---
+
+
+def test_a_method_adds_measurements_of_its_own(tmp_path: Path) -> None:
+    def measure() -> Measurement:
+        generator = run._parts.modules["generator"]
+        return Measurement({"training": float(generator.training), "graph": float(torch.is_grad_enabled())}, ["mine"])
+
+    with toy.evaluated(tmp_path, toy.nlls(1.0, 2.0)) as run:
+        list(run.phase("only", 2, measure=measure))
+    assert [(record["nll_valid"], record["training"], record["graph"]) for record in toy.records(tmp_path)] == [
+        (1.0, 0.0, 0.0),
+        (2.0, 0.0, 0.0),
+    ]
+    assert (tmp_path / "samples" / "only-00000002.txt").read_text() == "True\nmine\n"
+
+
+def test_a_likelihood_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    with (
+        toy.evaluated(tmp_path, toy.nlls(1.0, math.nan)) as run,
+        pytest.raises(WorkError, match="the held-out NLL is nan in iteration 2 of phase 'only'"),
+    ):
+        list(run.phase("only", 3))

@@ -164,7 +164,8 @@ def test_records_are_about_two_hundred(run: Run) -> None:
 def test_only_two_generations_are_kept(tmp_path: Path) -> None:
     toy.complete(tmp_path)
     names = {path.name.removesuffix(".sha256") for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"00000012.safetensors", "00000013.safetensors", "best-00000012.safetensors"}
+    ends = {"end-pretrain-00000008.safetensors", "end-adversarial-00000013.safetensors"}
+    assert names == {"00000012.safetensors", "00000013.safetensors", "best-00000012.safetensors", *ends}
 
 
 # --- Devices, threads, leaving ---

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from textforge.results import Row
 
-TRAINING_COLUMNS = ("nll_valid", "nll_test", "entropy", "unique", "nll_oracle", "validity", "kl_qp", "kl_pq", "js")
-TEXT_COLUMNS = (
+COLUMNS = (
     *(f"bleu_{order}" for order in (2, 3, 4, 5)),
     *(f"self_bleu_{order}" for order in (2, 3, 4, 5)),
     *("backward_bleu_4", "distinct_2", "unique", "exact_copy", "nll_test", "entropy"),
     *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "tv", "mode_coverage", "exact_js"),
+    *("sample_js", "sample_js_floor"),
 )
 
 

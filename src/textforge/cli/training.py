@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
-from textforge.cli.output import TEXT_COLUMNS, TRAINING_COLUMNS, escaped, print_table, spelled
+from textforge.cli.output import COLUMNS, escaped, print_table, spelled
 from textforge.cli.parsing import parse
 from textforge.errors import CallError, Interrupted
 from textforge.options import Options
@@ -114,14 +114,12 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
         console.print(
             f"only {settings['num_references']} held-out lines: the text metrics are rough; give more with --valid"
         )
-    phases = results.phase_rows(folder)
-    results.write_rows(folder, [*rows, *phases], settings)
+    results.write_rows(folder, rows, settings)
     report.write(folder, folder / "report.html")
     print("samples")
     for text in model.sample(10, seed=options.seed):
         print(f"  {escaped(text)}")
-    print_table("measured in training", phases, TRAINING_COLUMNS)
-    print_table("text metrics", rows, TEXT_COLUMNS)
+    print_table("evaluation", rows, COLUMNS)
     print(spelled(settings))
     print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")
 

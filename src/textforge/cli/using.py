@@ -33,8 +33,8 @@ class SampleOptions:
     """The same seed draws the same texts."""
     format: Literal["text", "jsonl"] = "text"
     """A line each, or a JSON object each, with its log-probability in nats at this temperature."""
-    checkpoint: Literal["last", "best"] = "last"
-    """The model as it stood last, or at its lowest held-out NLL."""
+    checkpoint: str = "last"
+    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
     out: Path | None = None
     """A file to write to instead of standard output."""
 
@@ -73,8 +73,8 @@ class InfillOptions:
     """1 is the model itself; lower is sharper, higher more varied."""
     seed: int | None = None
     """The same seed fills in the same."""
-    checkpoint: Literal["last", "best"] = "last"
-    """The model as it stood last, or at its lowest held-out NLL."""
+    checkpoint: str = "last"
+    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
 
 
 def infill_command(arguments: Sequence[str]) -> None:
@@ -97,8 +97,8 @@ class ScoreOptions:
     """The run folder."""
     file: Annotated[Path, Positional]
     """The texts."""
-    checkpoint: Literal["last", "best"] = "last"
-    """The model as it stood last, or at its lowest held-out NLL (which has no discriminator)."""
+    checkpoint: str = "last"
+    """The model as it stood last; the others have no discriminator: best, or a phase by its name, at its end."""
 
 
 def score_command(arguments: Sequence[str]) -> None:
@@ -152,8 +152,8 @@ class EvaluateOptions:
     """Temperature of the samples and of the likelihood."""
     seed: int = 0
     """Seed of the samples."""
-    checkpoint: Literal["last", "best"] = "last"
-    """The model as it stood last, or at its lowest held-out NLL."""
+    checkpoint: str = "last"
+    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
     tokenizer: Literal["auto", "word", "char"] = "auto"
     """For a file: how texts are cut into symbols. A run has its own."""
     json: bool = False

@@ -1,5 +1,6 @@
 """Runs: what happens between the iterations of a method, and the folder in which it is kept."""
 
+from textforge.run.checkpoint import ended_phases as ended_phases
 from textforge.run.checkpoint import load_checkpoint as load_checkpoint
 from textforge.run.checkpoint import save_checkpoint as save_checkpoint
 from textforge.run.checkpoint import saved_steps as saved_steps

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,10 +20,14 @@ from textforge.errors import UserError, WorkError
 from textforge.run.files import prepare, publish, temporary, write_atomic, writing
 
 State = dict[str, Any]
-Kind = Literal["last", "best"]
+Kind = str
+"""The whole state of a run, `last`; or its generator alone: the `best`, or as it was at the end of a phase, by name."""
 
-_PREFIX: dict[Kind, str] = {"last": "", "best": "best-"}
 _SUFFIX = ".safetensors"
+
+
+def _prefix(kind: Kind) -> str:
+    return {"last": "", "best": "best-"}.get(kind, f"end-{kind}-")
 
 
 def pack(state: State) -> bytes:
@@ -84,7 +88,7 @@ def unpack(data: bytes) -> State:
 
 
 def _file(folder: Path, kind: Kind, step: int) -> Path:
-    return folder / f"{_PREFIX[kind]}{step:08d}{_SUFFIX}"
+    return folder / f"{_prefix(kind)}{step:08d}{_SUFFIX}"
 
 
 def _sidecar(path: Path) -> Path:
@@ -93,9 +97,16 @@ def _sidecar(path: Path) -> Path:
 
 def saved_steps(folder: Path, kind: Kind) -> list[int]:
     """Return the steps that have a checkpoint file or the checksum of one, the newest first."""
-    pattern = re.compile(rf"{_PREFIX[kind]}(\d{{8,}}){re.escape(_SUFFIX)}(\.sha256)?")
+    pattern = re.compile(rf"{re.escape(_prefix(kind))}(\d{{8,}}){re.escape(_SUFFIX)}(\.sha256)?")
     matches = [pattern.fullmatch(entry.name) for entry in folder.iterdir()] if folder.is_dir() else []
     return sorted({int(match[1]) for match in matches if match}, reverse=True)
+
+
+def ended_phases(folder: Path) -> dict[str, int]:
+    """Return the phases whose end has a checkpoint, with its step, the earliest first."""
+    matches = [re.fullmatch(r"end-(.+)-(\d{8,})\.safetensors", entry.name) for entry in folder.glob("end-*")]
+    ends = {match[1]: int(match[2]) for match in matches if match}
+    return dict(sorted(ends.items(), key=lambda end: end[1]))
 
 
 def save_checkpoint(folder: Path, kind: Kind, step: int, state: State) -> None:
@@ -153,7 +164,7 @@ def newest(folder: Path, kind: Kind) -> tuple[State | None, list[str]]:
 
 
 def load_checkpoint(folder: Path, which: Kind = "last") -> State:
-    """Return the newest or the best state of the run in `folder`: `state["modules"][name]` are state dicts.
+    """Return a state of the run in `folder`, `last`, `best` or by phase: `state["modules"][name]` are state dicts.
 
     A damaged checkpoint is named in a warning and the one before it is used. `UserError` where none was saved yet,
     `WorkError` where all are damaged.
@@ -162,7 +173,8 @@ def load_checkpoint(folder: Path, which: Kind = "last") -> State:
     for problem in problems:
         warnings.warn(f"{problem}; the one before it is used", stacklevel=2)
     if state is None:
-        raise UserError(f"{folder} holds no {which} checkpoint; train it first, or give the folder of another run")
+        known = ", ".join(["last", "best", *ended_phases(folder / "checkpoints")])
+        raise UserError(f"{folder} holds no checkpoint '{which}' (a run may have {known}); train it first, or further")
     return state
 
 

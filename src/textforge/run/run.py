@@ -121,8 +121,9 @@ class Run:
         older = [last for last in steps if last < step]
         checkpoint.remove(self._checkpoints, "last", keep={*steps} - {*older[1:]})
         # What was the best only after the checkpoint will be found again.
-        known = [best for best in checkpoint.saved_steps(self._checkpoints, "best") if best <= step]
-        checkpoint.remove(self._checkpoints, "best", keep=known)
+        for kind in ("best", *checkpoint.ended_phases(self._checkpoints)):
+            known = [other for other in checkpoint.saved_steps(self._checkpoints, kind) if other <= step]
+            checkpoint.remove(self._checkpoints, kind, keep=known)
         return saved
 
     def __enter__(self) -> "Run":
@@ -235,8 +236,10 @@ class Run:
         """Stand where the phase begins or goes on; False where it is behind."""
         if self._running is not None:
             raise ValueError(f"phase {self._running!r} was left before its end; use `patience` to end it early")
-        if not re.fullmatch(r"[a-z0-9_-]+", name):
-            raise ValueError(f"{name!r} cannot name a phase: use lower-case letters, digits, - and _")
+        if not re.fullmatch(r"[a-z0-9_-]+", name) or name in ("last", "best"):
+            raise ValueError(
+                f"{name!r} cannot name a phase: use lower-case letters, digits, - and _, and no checkpoint"
+            )
         if n < 0:
             raise ValueError(f"phase {name!r} cannot have {n} iterations")
         if self._signals.received is not None:
@@ -282,6 +285,8 @@ class Run:
             self._log.samples(moment, measurement.samples)
         self._display.evaluation(moment, n, measurement.scalars)
         self._keep_best(measurement)
+        if position.complete:
+            self._keep_generator(position.phase, measurement)
 
     def _measure(self, more: Callable[[], Measurement] | None, *, phase_end: bool) -> Measurement:
         position, modules = self._position, self._parts.modules
@@ -318,12 +323,16 @@ class Run:
         value = measurement.scalars.get("nll_valid", math.inf)
         if value < position.best:
             position.best, position.best_step = value, position.step
-            state = {
-                "position": {"phase": position.phase, "iteration": position.iteration, "step": position.step},
-                "nll_valid": value,
-                "modules": {"generator": self._parts.modules["generator"].state_dict()},
-            }
-            checkpoint.save_checkpoint(self._checkpoints, "best", position.step, state)
+            self._keep_generator("best", measurement)
+
+    def _keep_generator(self, kind: checkpoint.Kind, measurement: Measurement) -> None:
+        position = self._position
+        state = {
+            "position": {"phase": position.phase, "iteration": position.iteration, "step": position.step},
+            "nll_valid": measurement.scalars.get("nll_valid"),
+            "modules": {"generator": self._parts.modules["generator"].state_dict()},
+        }
+        checkpoint.save_checkpoint(self._checkpoints, kind, position.step, state)
 
     def _load_best(self) -> None:
         if self._position.best_step is None:  # no nll_valid was below infinity
