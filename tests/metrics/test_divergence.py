@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from jaxtyping import Float, Int
 
 from textforge.errors import UserError
-from textforge.metrics.divergence import divergences, exact_divergences, game_gap, game_value, optimal_logits
+from textforge.metrics.divergence import (
+    divergences,
+    exact_divergences,
+    game_gap,
+    game_value,
+    optimal_logits,
+    sampled_divergences,
+)
 
 Counts = Int[np.ndarray, "K"]
 Probabilities = Float[np.ndarray, "K"]
@@ -175,3 +182,29 @@ def test_the_gap_is_told_apart_from_chance() -> None:
     value = game_value(nearly[of_p], nearly[of_q])
     gap = game_gap(nearly[of_p], nearly[of_q], logits[of_p], logits[of_q])
     assert 0 < gap["game_gap_se"] < value["game_value_se"] / 5
+
+
+# --- From frequencies ---
+
+
+def test_sampled_divergences_are_those_of_the_frequencies() -> None:
+    p, counts = simplex([4, 3, 2, 1]), np.array([30.0, 0.0, 10.0, 20.0])
+    found = sampled_divergences(p, counts, 80)  # 20 of the 80 lie outside
+    exact = exact_divergences(p, counts / 80)
+    assert {f"sample_{name}": exact[name] for name in ("js", "tv", "kl_qp")}.items() <= found.items()
+
+
+def test_the_floor_is_what_real_samples_get() -> None:
+    """A plug-in JS of N samples over K texts is about (K - 1) / 8 N too high (Miller 1955, applied to either side)."""
+    p, num = simplex([1] * 50), 20_000
+    floors = [sampled_divergences(p, num * p, num, seed=seed) for seed in range(20)]
+    assert np.mean([floor["sample_js_floor"] for floor in floors]) == pytest.approx(49 / (8 * num), rel=0.2)
+    assert all(floor["sample_js"] < 1e-12 < floor["sample_js_floor"] for floor in floors)
+    assert all(floor["sample_tv"] < 1e-12 < floor["sample_tv_floor"] for floor in floors)
+
+
+def test_samples_that_are_all_outside_have_no_kl() -> None:
+    found = sampled_divergences(simplex([1, 1]), np.zeros(2), 10)
+    assert found["sample_tv"] == 1
+    assert found["sample_js"] == pytest.approx(math.log(2))
+    assert "sample_kl_qp" not in found
