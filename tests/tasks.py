@@ -10,12 +10,15 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from textforge import methods
 from textforge.decoding import Generator
-from textforge.methods import Method
+from textforge.methods import Method, WorldMethod
+from textforge.nets.mlp import PointGenerator
 from textforge.options import Options
 from textforge.oracles import Oracle
+from textforge.oracles import worlds as point_worlds
 from textforge.run import Measurement, Run
-from textforge.task import Task, task_from_texts
+from textforge.task import Task, WorldTask, task_from_texts
 from textforge.text import Texts, encode
 
 QUIET = Console(quiet=True)
@@ -38,6 +41,31 @@ def oracle_task(oracle: Oracle, num: int) -> Task:
     return Task(Texts(oracle.name, **lines), oracle.tokenizer, oracle.max_length, **corpora, oracle=oracle, notes=())
 
 
+def world_task(name: str) -> WorldTask:
+    """A world of points, by its name."""
+    return WorldTask(name, point_worlds.load(name), notes=())
+
+
+def load_sequence_method(name: str) -> Method:
+    """Import a method that learns sequences."""
+    return methods.load(name)
+
+
+SEQUENCE_METHODS = [name for name in methods.names() if isinstance(methods.find(name), Method)]
+"""The names of the methods that learn sequences."""
+
+
+def built(method: Method | WorldMethod, config: Any, task: Task | WorldTask) -> Mapping[str, nn.Module]:
+    """Build the untrained networks of a method for a task of its kind."""
+    match task:
+        case Task():
+            assert isinstance(method, Method)
+            return method.networks(config, task.vocabulary, task.max_length)
+        case WorldTask():
+            assert isinstance(method, WorldMethod)
+            return method.players(config, task.world)
+
+
 class Cut(Exception):
     """The end of a process, as seen from inside."""
 
@@ -53,7 +81,7 @@ class Observed(Run):
         self.trained: dict[str, dict[str, Tensor]] = {}
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, Optimizer] = {}
-        self.returned: Generator | None = None
+        self.returned: Generator | PointGenerator | None = None
 
     def __enter__(self) -> "Observed":
         super().__enter__()
@@ -78,8 +106,10 @@ class Observed(Run):
         super().step(optimizer, loss, clip)
 
 
-def observed(folder: Path, task: Task, *, seed: int = 0, **settings: Any) -> Observed:
-    """Open a run that measures just enough to know which generator is the best."""
+def observed(folder: Path, task: Task | WorldTask, *, seed: int = 0, **settings: Any) -> Observed:
+    """Open a run that measures just enough to know which generator is the best; of points, methods measure all."""
+    if isinstance(task, WorldTask):
+        return Observed(folder, seed=seed, device="cpu", console=QUIET, **settings)
     tokens = task.valid.batch(np.arange(len(task.valid)), None).tokens
 
     def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
@@ -93,13 +123,26 @@ def observed(folder: Path, task: Task, *, seed: int = 0, **settings: Any) -> Obs
     return Observed(folder, seed=seed, device="cpu", evaluate=evaluate, console=QUIET, **settings)
 
 
-def trained(folder: Path, method: Method, config: Any, task: Task, **settings: Any) -> Observed:
+def train(method: Method | WorldMethod, config: Any, task: Task | WorldTask, run: Run) -> Generator | PointGenerator:
+    """Train a method on a task of its kind."""
+    match task:
+        case Task():
+            assert isinstance(method, Method)
+            return method.train(config, task, run)
+        case WorldTask():
+            assert isinstance(method, WorldMethod)
+            return method.train(config, task, run)
+
+
+def trained(
+    folder: Path, method: Method | WorldMethod, config: Any, task: Task | WorldTask, **settings: Any
+) -> Observed:
     """Train to the end, and return the run."""
     with observed(folder, task, **settings) as run:
-        run.returned = method.train(config, task, run)
+        run.returned = train(method, config, task, run)
     return run
 
 
-def tiny(method: Method, fields: Mapping[str, Any]) -> Any:
+def tiny(method: Method | WorldMethod, fields: Mapping[str, Any]) -> Any:
     """Return the tiny preset with some fields replaced."""
     return method.Config(**{**vars(method.PRESETS["tiny"]), **fields})

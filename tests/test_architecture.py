@@ -101,7 +101,10 @@ class TestMethod:
         assert all(field in method.CITATION for field in ("title", "author", "year"))
 
     def test_functions_have_the_common_signatures(self, method: ModuleType) -> None:
-        assert list(inspect.signature(method.networks).parameters) == ["config", "vocabulary", "max_length"]
+        if isinstance(method, textforge.methods.WorldMethod):
+            assert list(inspect.signature(method.players).parameters) == ["config", "world"]
+        else:
+            assert list(inspect.signature(method.networks).parameters) == ["config", "vocabulary", "max_length"]
         assert list(inspect.signature(method.train).parameters) == ["config", "task", "run"]
 
     def test_module_says_which_paper_it_is(self, method: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import json
 import re
@@ -20,7 +21,7 @@ from textforge import methods, oracles
 from textforge.cli import finding
 from textforge.cli.parsing import parse
 from textforge.errors import CallError
-from textforge.oracles import LANGUAGES
+from textforge.oracles import LANGUAGES, worlds
 from textforge.text import catalog
 
 
@@ -78,8 +79,8 @@ def test_fields_of_a_method_are_explained(method: str) -> None:
     said = call("train", method, "--preset", "tiny", "--help")
     assert said.status == 0
     words = " ".join(said.out.replace("│", " ").split())
-    module = methods.load(method)
-    source = Path(str(module.__file__)).read_text("utf-8")  # type: ignore[attr-defined]
+    module = methods.find(method)
+    source = Path(inspect.getfile(module.Config)).read_text("utf-8")
     for field in dataclasses.fields(module.Config):
         assert f"--{field.name.replace('_', '-')} " in words
         explanation = source.split(f"    {field.name}: ", 1)[1].split('"""')[1]
@@ -94,7 +95,7 @@ def test_methods_are_listed_with_their_presets() -> None:
     assert said.status == 0
     for name in methods.names():
         assert f"\n{name} " in f"\n{said.out}"
-        assert f"presets: {', '.join(methods.load(name).PRESETS)}" in said.out
+        assert f"presets: {', '.join(methods.find(name).PRESETS)}" in said.out
 
 
 def test_reasons_do_not_depend_on_how_the_parser_draws_boxes() -> None:
@@ -228,7 +229,7 @@ def test_a_terminal_shows_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_data_list_and_show() -> None:
     said = call("data", "list")
     listed = [line.split()[0] for line in said.out.splitlines()]
-    assert listed == [*LANGUAGES, *catalog.names()]
+    assert listed == [*LANGUAGES, *worlds.names(), *catalog.names()]
     shown = call("data", "show", "arithmetic", "-n", 5, "--seed", 4)
     assert shown.out.splitlines() == oracles.load("arithmetic").sample(5, 4)
 

@@ -22,7 +22,7 @@ from textforge import cli, methods, results
 from textforge.cli import finding, parsing, training, using
 from textforge.errors import CallError
 from textforge.options import Options
-from textforge.oracles import grammar_file
+from textforge.oracles import grammar_file, worlds
 from textforge.task import ORACLE_KINDS, load_task
 from textforge.text import catalog
 
@@ -156,7 +156,7 @@ def test_every_page_can_be_reached() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_default_has_its_source(name: str) -> None:
-    default = methods.load(name).Config()
+    default = methods.find(name).Config()
     table = [row for _, row in rows("docs/paper_index.md", f"`{name}`")]
     assert [spans(row[0]) for row in table] == [[field.name] for field in dataclasses.fields(default)]
     for field, value, source, *said in table:
@@ -227,7 +227,9 @@ def read_only(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
 def require_known(data: str) -> None:
     """Refuse a name of a corpus that is neither known nor a path."""
     if not {".", "/"} & set(data):
-        assert data.partition(":")[0] in ORACLE_KINDS | set(catalog.names()), f"there is no corpus {data}"
+        assert data.partition(":")[0] in ORACLE_KINDS | {*worlds.names(), *catalog.names()}, (
+            f"there is no corpus {data}"
+        )
 
 
 @pytest.mark.usefixtures("documented_methods")
@@ -244,7 +246,7 @@ def test_commands_parse(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             if arguments[0] == "train" and options is not None:
                 require_known(options.options.data)
             if arguments[0] == "data" and options.name is not None:
-                known = catalog.names() if options.action == "fetch" else ORACLE_KINDS
+                known = catalog.names() if options.action == "fetch" else ORACLE_KINDS | {*worlds.names()}
                 assert options.name.partition(":")[0] in known, command
         elif command[0] == "make":
             assert set(command[1:]) <= set(targets), command
@@ -290,7 +292,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make everything small: oracles give a few sequences, the preset `small` is `tiny`. Work in an empty folder."""
     monkeypatch.setattr("textforge.task.ORACLE_SIZES", {"train": 64, "valid": 32, "test": 32})
     for name in METHODS:
-        presets: Any = methods.load(name).PRESETS
+        presets: Any = methods.find(name).PRESETS
         monkeypatch.setitem(presets, "small", presets["tiny"])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.txt").write_text("a man rides a horse\na dog sleeps on the mat\n" * 30, encoding="utf-8")
@@ -316,7 +318,7 @@ def test_pages_that_promise_code_have_it() -> None:
 @pytest.mark.usefixtures("documented_methods", "small")
 def test_documented_method_is_one_like_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert {*methods.names()} - {*METHODS} == {"terminal"}
-    assert isinstance(methods.load("terminal"), methods.Method)
+    assert isinstance(methods.find("terminal"), methods.Method)
     first, again = (textforge.fit(data="my.txt", method="terminal", preset="tiny", seed=seed) for seed in (1, 1))
     assert first.sample(5, seed=0) == again.sample(5, seed=0)
     cli.run(["methods"])
@@ -330,10 +332,13 @@ PLACE = {"phase", "step", "iteration", "seconds"}
 
 
 @pytest.fixture
-def run(small: None, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, textforge.Model]:
+def run(
+    small: None, tmp_path: Path, request: pytest.FixtureRequest
+) -> tuple[Path, textforge.Model | textforge.PointModel]:
     """A tiny run of a method on a language with modes, whose texts can be listed."""
     folder = tmp_path / "run"
-    return folder, textforge.fit(data="arithmetic", method=request.param, preset="tiny", out=folder)
+    textforge.fit(data="arithmetic", method=request.param, preset="tiny", out=folder)
+    return folder, textforge.load(folder)
 
 
 def recorded(folder: Path) -> tuple[set[str], set[str]]:
@@ -346,7 +351,7 @@ def recorded(folder: Path) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("run", METHODS, indirect=True)
-def test_everything_that_a_method_logs_is_on_its_page(run: tuple[Path, textforge.Model]) -> None:
+def test_everything_that_a_method_logs_is_on_its_page(run: tuple[Path, textforge.Model | textforge.PointModel]) -> None:
     folder, model = run
     name = model.settings["method"]
     explained = {span for _, row in rows(f"docs/methods/{name}.md", "What is logged") for span in spans(row[0])}
@@ -355,8 +360,11 @@ def test_everything_that_a_method_logs_is_on_its_page(run: tuple[Path, textforge
 
 
 @pytest.mark.parametrize("run", ["mle"], indirect=True)
-def test_every_metric_has_a_heading_and_every_heading_a_metric(run: tuple[Path, textforge.Model]) -> None:
+def test_every_metric_has_a_heading_and_every_heading_a_metric(
+    run: tuple[Path, textforge.Model | textforge.PointModel],
+) -> None:
     folder, model = run
+    assert isinstance(model, textforge.Model)
     table, settings = results.run_rows(folder, model, load_task(Options(data="arithmetic")))
     printed = {*recorded(folder)[1], *table[0].metrics}
     explained = {span for level, token in headings("docs/metrics.md") if level == "h3" for span in spans(token)}

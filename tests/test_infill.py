@@ -12,7 +12,7 @@ from worlds import ENDING, TableGenerator, frequencies_z
 import textforge
 from textforge.decoding import infill
 from textforge.errors import CallError, UserError
-from textforge.model import Model
+from textforge.model import Model, load_text_model
 
 
 def test_blanks_are_filled_by_their_conditionals() -> None:
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    return textforge.load(folder)
+    return load_text_model(folder)
 
 
 def test_each_blank_is_one_token_and_all_else_stays(model: Model) -> None:

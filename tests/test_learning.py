@@ -9,7 +9,7 @@ import pytest
 import settings
 import torch
 import worlds
-from tasks import oracle_task, text_task, tiny, trained
+from tasks import SEQUENCE_METHODS, oracle_task, text_task, tiny, trained
 from torch import Tensor
 from worlds import ENDING, FIXED, World
 
@@ -24,7 +24,7 @@ from textforge.text import encode
 
 
 @pytest.mark.parametrize("line", [" ".join(map(str, range(20))), "a man rides a horse"], ids=["0-to-19", "sentence"])
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", SEQUENCE_METHODS)
 def test_a_single_line_is_learnt(name: str, line: str, tmp_path: Path) -> None:
     method, task = methods.load(name), text_task([line])
     run = trained(tmp_path, method, tiny(method, settings.of(name).LINES), task)
@@ -59,7 +59,7 @@ def learnt(name: str, folder: Path, **fields: Any) -> tuple[dict[str, float], di
     return distances(oracle, before), distances(oracle, after)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", SEQUENCE_METHODS)
 def test_a_known_world_is_approached(name: str, tmp_path: Path) -> None:
     before, after = learnt(name, tmp_path)
     for distance in ("kl_pq", "kl_qp", "js"):

@@ -11,23 +11,24 @@ import pytest
 import settings
 import torch
 from run import toy
-from tasks import Cut, Observed, observed, text_task, tiny, trained
+from tasks import Cut, Observed, built, observed, text_task, tiny, train, trained, world_task
 from torch import nn
 
 from textforge import methods
 from textforge.decoding import Generator
-from textforge.methods import Method
+from textforge.methods import Method, WorldMethod
+from textforge.nets.mlp import PointGenerator
 from textforge.run import load_checkpoint
-from textforge.task import Task
+from textforge.task import Task, WorldTask
 
 
 @dataclass(frozen=True)
 class Case:
     """A method with its settings, and a run of it that was never cut."""
 
-    method: Method
+    method: Method | WorldMethod
     config: Any
-    task: Task
+    task: Task | WorldTask
     whole: Observed
 
 
@@ -36,9 +37,16 @@ def task() -> Task:
     return text_task()
 
 
+def task_of(name: str, kind: str, texts: Task) -> Task | WorldTask:
+    """What a method is tested on: the same few sentences, or the world that its settings name."""
+    if isinstance(methods.find(name), WorldMethod):
+        return world_task(settings.worlds_of(name)[kind])
+    return texts
+
+
 @pytest.fixture(params=methods.names())
-def method(request: pytest.FixtureRequest) -> Method:
-    return methods.load(request.param)
+def method(request: pytest.FixtureRequest) -> Method | WorldMethod:
+    return methods.find(request.param)
 
 
 @pytest.fixture(
@@ -48,10 +56,11 @@ def method(request: pytest.FixtureRequest) -> Method:
 )
 def case(request: pytest.FixtureRequest, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Case:
     name, kind = request.param
-    module = methods.load(name)
+    module = methods.find(name)
     config = tiny(module, settings.of(name).FURTHER.get(kind, {}))
-    whole = trained(tmp_path_factory.mktemp(name), module, config, task, checkpoint_seconds=0)
-    return Case(module, config, task, whole)
+    own = task_of(name, kind, task)
+    whole = trained(tmp_path_factory.mktemp(name), module, config, own, checkpoint_seconds=0)
+    return Case(module, config, own, whole)
 
 
 def differences(folder: Path, other: Path) -> list[str]:
@@ -62,18 +71,24 @@ def differences(folder: Path, other: Path) -> list[str]:
 # --- Form ---
 
 
-def test_presets_build_networks(method: Method, task: Task) -> None:
+def test_presets_build_networks(method: Method | WorldMethod, task: Task) -> None:
     assert {"paper", "small", "tiny"} <= set(method.PRESETS)
     assert method.PRESETS["paper"] == method.Config()
     for preset in method.PRESETS.values():
         assert type(preset) is method.Config
-        networks = method.networks(preset, task.vocabulary, task.max_length)
-        assert isinstance(networks["generator"], Generator)
-        assert networks["generator"].max_length == task.max_length
-        assert all(isinstance(network, nn.Module) for network in networks.values())
+        if isinstance(method, WorldMethod):
+            for world in ("temperatures", "ring", "alphabet"):
+                players = built(method, preset, world_task(world))
+                assert isinstance(players["generator"], PointGenerator)
+                assert all(isinstance(network, nn.Module) for network in players.values())
+        else:
+            networks = method.networks(preset, task.vocabulary, task.max_length)
+            assert isinstance(networks["generator"], Generator)
+            assert networks["generator"].max_length == task.max_length
+            assert all(isinstance(network, nn.Module) for network in networks.values())
 
 
-def test_every_field_is_described(method: Method) -> None:
+def test_every_field_is_described(method: Method | WorldMethod) -> None:
     """The text behind a field is its help on the command line."""
     match ast.parse(inspect.getsource(method.Config)).body:
         case [ast.ClassDef(body=body)]:
@@ -87,7 +102,7 @@ def test_every_field_is_described(method: Method) -> None:
                 pytest.fail(f"no description: {ast.unparse(body[i])}")
 
 
-def test_citation_is_there(method: Method) -> None:
+def test_citation_is_there(method: Method | WorldMethod) -> None:
     entries = re.findall(r"^@\w+\{\w+,\n(.*?)^\}", method.CITATION, flags=re.MULTILINE | re.DOTALL)
     assert entries
     for entry in entries:
@@ -107,7 +122,7 @@ def test_training_changes_every_trained_parameter(case: Case) -> None:
 
 def test_what_was_trained_is_returned_saved_and_can_be_loaded(case: Case) -> None:
     run, saved = case.whole, load_checkpoint(case.whole.folder)
-    for name, network in case.method.networks(case.config, case.task.vocabulary, case.task.max_length).items():
+    for name, network in built(case.method, case.config, case.task).items():
         network.load_state_dict(saved["modules"][name])
         assert toy.differences(dict(network.state_dict()), dict(run.modules[name].state_dict())) == []
     assert id(run.returned) == id(run.modules["generator"])
@@ -130,7 +145,7 @@ def test_a_run_that_was_cut_equals_one_that_was_not(case: Case, tmp_path: Path) 
     for cut in sorted(cuts):
         folder = tmp_path / f"cut-{cut}"
         with pytest.raises(Cut), observed(folder, case.task, cut=cut, checkpoint_seconds=0) as run:
-            case.method.train(case.config, case.task, run)
+            train(case.method, case.config, case.task, run)
         trained(folder, case.method, case.config, case.task, resume=True, checkpoint_seconds=0)
         assert differences(folder, case.whole.folder) == [], f"cut in front of update {cut}"
 

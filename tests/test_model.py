@@ -16,7 +16,7 @@ from command import ROOT, SENTENCES, lines
 import textforge
 from textforge.errors import CallError, UserError, WorkError
 from textforge.methods import configure
-from textforge.model import Model, fingerprint, read_settings, stored_config
+from textforge.model import Model, fingerprint, load_text_model, read_settings, stored_config
 from textforge.options import Options
 from textforge.task import load_task
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    return textforge.load(folder)
+    return load_text_model(folder)
 
 
 def weights(model: Model) -> dict[str, bytes]:
@@ -249,7 +249,7 @@ def test_a_folder_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
 
 def test_a_saved_model_comes_back(model: Model, tmp_path: Path) -> None:
     out = model.save(tmp_path / "a" / "b")
-    again = textforge.load(str(out))
+    again = load_text_model(str(out))
     assert weights(again) == weights(model)
     assert again.settings == model.settings
     assert again.sample(5, seed=1) == model.sample(5, seed=1)
@@ -259,7 +259,7 @@ def test_a_saved_model_comes_back(model: Model, tmp_path: Path) -> None:
 
 
 def test_the_best_is_the_generator_of_the_lowest_nll(folder: Path, tmp_path: Path) -> None:
-    best = textforge.load(folder, "best")
+    best = load_text_model(folder, "best")
     assert best.networks.keys() == {"generator"}
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     nlls = {record["step"]: record["nll_valid"] for record in records if "nll_valid" in record}
@@ -267,7 +267,7 @@ def test_the_best_is_the_generator_of_the_lowest_nll(folder: Path, tmp_path: Pat
     assert (folder / "checkpoints" / f"best-{step:08d}.safetensors").exists()
     with pytest.raises(UserError, match="no discriminator"):
         best.discriminate(SENTENCES)
-    assert weights(textforge.load(best.save(tmp_path / "best"))) == weights(best)
+    assert weights(load_text_model(best.save(tmp_path / "best"))) == weights(best)
 
 
 def copied(folder: Path, tmp_path: Path) -> Path:
@@ -319,7 +319,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(folder: Path, model:
     older, newest = sorted((copied(folder, tmp_path) / "checkpoints").glob("0*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(UserWarning, match=rf"{newest.name} is damaged.*the one before it is used"):
-        earlier = textforge.load(tmp_path / "copy")
+        earlier = load_text_model(tmp_path / "copy")
     assert weights(earlier) != weights(model)
     older.write_bytes(b"\0" + older.read_bytes()[1:])
     with pytest.raises(WorkError, match="no checkpoint is left"):

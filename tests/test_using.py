@@ -9,6 +9,7 @@ import pytest
 from command import SENTENCES, Said, Trained, call, lines, only_json, train
 
 import textforge
+from textforge.model import load_text_model
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def mle(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def test_sample(seqgan: Trained, tmp_path: Path) -> None:
-    model = textforge.load(seqgan.folder)
+    model = load_text_model(seqgan.folder)
     said = call("sample", seqgan.folder, "-n", 7, "--seed", 3)
     assert (said.status, said.err) == (0, "")
     assert said.out.split("\n") == [*model.sample(7, seed=3), ""]
@@ -31,13 +32,13 @@ def test_sample(seqgan: Trained, tmp_path: Path) -> None:
     cold = call("sample", seqgan.folder, "-n", 5, "--temperature", 1e-6)
     assert len(set(cold.out.splitlines())) == 1
     best = call("sample", seqgan.folder, "-n", 7, "--seed", 3, "--checkpoint", "best")
-    assert best.out.split("\n") == [*textforge.load(seqgan.folder, "best").sample(7, seed=3), ""]
+    assert best.out.split("\n") == [*load_text_model(seqgan.folder, "best").sample(7, seed=3), ""]
     assert call("sample", seqgan.folder, "-n", 0) == Said(0, "", "")
 
 
 def test_sample_as_json(seqgan: Trained) -> None:
     said = call("sample", seqgan.folder, "-n", 7, "--seed", 3, "--format", "jsonl", "--temperature", 0.8)
-    drawn = textforge.load(seqgan.folder).draw(7, seed=3, temperature=0.8)
+    drawn = load_text_model(seqgan.folder).draw(7, seed=3, temperature=0.8)
     records = [json.loads(line) for line in said.out.splitlines()]
     assert [record["text"] for record in records] == drawn.texts
     assert drawn.log_prob is not None
@@ -48,7 +49,7 @@ def test_samples_stay_on_their_lines(tmp_path: Path) -> None:
     """Line ends are written so that a sample is a line; the backslashes of molecules stay what they are."""
     textforge.fit(["C\\C\nN\rO\u2028S"], method="mle", preset="tiny", tokenizer="char", out=tmp_path / "run")
     said = call("sample", tmp_path / "run", "-n", 200, "--seed", 0)
-    texts = textforge.load(tmp_path / "run").sample(200, seed=0)
+    texts = load_text_model(tmp_path / "run").sample(200, seed=0)
     assert said.out.split("\n") == [*(text.replace("\n", "\\n").replace("\r", "\\r") for text in texts), ""]
     assert all(any(symbol in text for text in texts) for symbol in "\\\n\r\u2028")
     records = call("sample", tmp_path / "run", "-n", 200, "--seed", 0, "--format", "jsonl").out.split("\n")[:-1]
@@ -58,7 +59,7 @@ def test_samples_stay_on_their_lines(tmp_path: Path) -> None:
 def test_output_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     textforge.fit(["男人在骑马 😀"] * 20, method="mle", preset="tiny", steps=1, out=tmp_path / "run")
     said = call("sample", tmp_path / "run", "-n", 50, "--seed", 0, encoding="latin-1")
-    assert said.out.split("\n")[:-1] == textforge.load(tmp_path / "run").sample(50, seed=0)
+    assert said.out.split("\n")[:-1] == load_text_model(tmp_path / "run").sample(50, seed=0)
     assert "😀" in said.out
 
 
@@ -67,7 +68,7 @@ def test_score(seqgan: Trained, mle: Trained, tmp_path: Path) -> None:
     texts = [*SENTENCES, "a purple cat runs"] * 20
     file = lines(tmp_path / "texts.txt", texts)
     for run in (seqgan, mle):
-        model = textforge.load(run.folder)
+        model = load_text_model(run.folder)
         said = call("score", run.folder, file)
         assert (said.status, said.err) == (0, "")
         scores = [json.loads(line) for line in said.out.splitlines()]
@@ -86,7 +87,7 @@ def test_own_samples_can_be_scored_and_judged(mle: Trained, tmp_path: Path) -> N
     file = tmp_path / "samples.txt"
     call("sample", mle.folder, "-n", 60, "--seed", 1, "--out", file)
     texts = [text for text in file.read_text("utf-8").splitlines() if text]
-    assert max(len(text.split()) for text in texts) == textforge.load(mle.folder).generator.max_length
+    assert max(len(text.split()) for text in texts) == load_text_model(mle.folder).generator.max_length
     assert len(call("score", mle.folder, file).out.splitlines()) == len(texts)
     metrics = only_json(call("evaluate", file, "--reference", mle.data, "--train", mle.data, "--json"))["metrics"]
     assert metrics["unique"] == len(set(texts)) / len(texts)

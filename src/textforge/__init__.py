@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from textforge.metrics import evaluate
     from textforge.model import Model, fit, load
+    from textforge.point_model import PointModel
 
-__all__ = ["Model", "__version__", "evaluate", "fit", "load"]
+__all__ = ["Model", "PointModel", "__version__", "evaluate", "fit", "load"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Model": "textforge.model",
+    "PointModel": "textforge.point_model",
     "evaluate": "textforge.metrics",
     "fit": "textforge.model",
     "load": "textforge.model",

@@ -76,7 +76,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class RollOuts:
-    """Completions of every proper prefix of some sequences, N of each, one after the other.
+    """Completions of proper prefixes of some sequences, N of each, one after the other.
 
     Row r continues the first `position[r] + 1` tokens of sequence `row[r]`; `row` and `position` name groups of N rows.
     """
@@ -202,7 +202,7 @@ def decode_relaxed(
 
 
 def infill(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
-    """Fill the blanks, `mask` tokens, of padded sequences; all other tokens, `eos` among them, stay as they are.
+    """Fill the blanks, `mask` tokens, of padded sequences, never with `eos`; all other tokens stay as they are.
 
     The generator is given the sequences as its context. One that cannot see it, a language model, knows only what
     stands in front of a blank.
@@ -210,7 +210,7 @@ def infill(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: flo
     vocabulary = generator.vocabulary
     blank = tokens == vocabulary.mask
     given = tokens.masked_fill(blank | (tokens == vocabulary.pad), 0)  # any id that can be read
-    return decode(generator, given, ~blank, temperature=temperature, context=tokens)
+    return _decode(generator, given, ~blank, temperature, tokens, num_forks=0, whole=True)[0]
 
 
 def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_size: int = 1024) -> Decoded:
@@ -226,13 +226,20 @@ def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_si
     )
 
 
-def roll_out(generator: Generator, tokens: Int[Tensor, "B T"], num_rollouts: int) -> RollOuts:
-    """Complete every proper prefix of every sequence `num_rollouts` times.
+def roll_out(
+    generator: Generator,
+    tokens: Int[Tensor, "B T"],
+    num_rollouts: int,
+    *,
+    every: int = 1,
+    temperature: float = 1.0,
+) -> RollOuts:
+    """Complete every proper prefix of every sequence `num_rollouts` times, if it has a multiple of `every` tokens.
 
     The prefixes are read once: all roll-outs advance together as one batch that grows by B x N rows at each position.
     """
     given_mask = tokens != generator.vocabulary.pad
-    decoded, row, position = _decode(generator, tokens, given_mask, 1.0, None, num_forks=num_rollouts)
+    decoded, row, position = _decode(generator, tokens, given_mask, temperature, None, num_rollouts, every)
     return RollOuts(decoded.tokens[len(tokens) :], row, position)
 
 
@@ -256,19 +263,29 @@ def _decode(
     temperature: float,
     context: Any,
     num_forks: int,
+    every: int = 1,
+    whole: bool = False,
 ) -> tuple[Decoded, Int[Tensor, " G"], Int[Tensor, " G"]]:
-    """Run the loop. With forks, a given row that goes on behind t starts `num_forks` rows that draw from there."""
+    """Run the loop. With forks, a given row that goes on behind t starts `num_forks` rows that draw from there.
+
+    It does so behind every `every`-th token. `whole` rows do not end by a draw.
+    """
     vocabulary, device = generator.vocabulary, given.device
     batch, length = given.shape
-    forks = (given_mask.sum(1) - 1).clamp(min=0) if num_forks else torch.zeros(batch, dtype=torch.long, device=device)
+    forks = (
+        (given_mask.sum(1) - 1).clamp(min=0) // every
+        if num_forks
+        else torch.zeros(batch, dtype=torch.long, device=device)
+    )
     first_fork = forks.cumsum(0) - forks  # groups of forks before those of each row
     row = torch.arange(batch, device=device).repeat_interleave(forks)
-    position = torch.arange(len(row), device=device) - first_fork[row]
+    position = (torch.arange(len(row), device=device) - first_fork[row] + 1) * every - 1
 
     total = batch + len(row) * num_forks
     tokens = torch.full((total, length), vocabulary.pad, device=device)
     log_probs: list[tuple[Tensor, Tensor]] = []
-    given_later = given_mask.flip(1).cumsum(1).flip(1) > given_mask.long()  # some later position is given
+    goes_on = given_mask.flip(1).cumsum(1).flip(1) > given_mask.long()  # some later position is given
+    goes_on |= whole
     all_given = given_mask.all(0).tolist()
 
     rows = torch.arange(batch, device=device)  # the rows that have not ended: given ones first, then their forks
@@ -281,7 +298,7 @@ def _decode(
             choice = _Choice(
                 given=F.pad(given[main, t], others),
                 is_given=F.pad(given_mask[main, t], others),
-                goes_on=F.pad(given_later[main, t], others),
+                goes_on=F.pad(goes_on[main, t], others),
                 all_given=all_given[t] and len(rows) == num_given,
                 eos=vocabulary.eos,
                 temperature=temperature,
@@ -300,9 +317,9 @@ def _decode(
                     num_given = int((going < num_given).sum())
                     rows, previous = rows[going], previous[going]
                     state = map_state(lambda leaf, going=going: leaf[going], state)
-            if num_forks and num_given:
+            if num_forks and num_given and (t + 1) % every == 0:
                 main, parents = rows[:num_given], torch.arange(num_given, device=device).repeat_interleave(num_forks)
-                start = batch + (first_fork[main] + t) * num_forks
+                start = batch + (first_fork[main] + t // every) * num_forks
                 new = (start[:, None] + torch.arange(num_forks, device=device)).flatten()
                 tokens[new, : t + 1] = tokens[rows[parents], : t + 1]
                 rows, previous = torch.cat([rows, new]), torch.cat([previous, previous[parents]])

@@ -28,20 +28,41 @@ def discriminator_loss(logits: Float[Tensor, " B"], is_real: Bool[Tensor, " B"])
 GeneratorObjective = Literal["minimax", "non-saturating", "ratio"]
 
 
-def generator_loss(logits: Float[Tensor, " B"], objective: GeneratorObjective) -> Float[Tensor, ""]:
+def generator_loss(
+    logits: Float[Tensor, " B"], objective: GeneratorObjective, weights: Float[Tensor, " B"] | None = None
+) -> Float[Tensor, ""]:
     """Return what a generator minimises, from the discriminator's logits of its samples; mean over the batch.
 
     `minimax` log(1 - D) (Goodfellow et al. 2014, eq. 1), which has no gradient where D is sure of itself;
     `non-saturating` -log D (section 3 there); `ratio` -log(D / (1 - D)), the negative logit itself (Kusner and
-    Hernandez-Lobato 2016, algorithm 1): at the best D its mean is KL(generator || data).
+    Hernandez-Lobato 2016, algorithm 1): at the best D its mean is KL(generator || data). With `weights`, the
+    probabilities of all that the generator can say, the mean is exact, and its gradient goes through them.
     """
     match objective:
         case "minimax":
-            return -F.softplus(logits).mean()
+            losses = -F.softplus(logits)
         case "non-saturating":
-            return F.softplus(-logits).mean()
+            losses = F.softplus(-logits)
         case "ratio":
-            return -logits.mean()
+            losses = -logits
+    return losses.mean() if weights is None else (weights * losses).sum()
+
+
+def value_loss(
+    real: Float[Tensor, " B"],
+    fake: Float[Tensor, " N"],
+    real_weights: Float[Tensor, " B"],
+    fake_weights: Float[Tensor, " N"],
+    *,
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Return -V(D, G), minus E log D(x) over real and E log(1 - D(x)) over generated ones (Goodfellow et al., eq. 1).
+
+    From the discriminator's logits; an expectation is the sum under weights that add up to one. One-sided label
+    smoothing gives real ones the target 1 - `smoothing` and leaves that of generated ones at 0 (Salimans et al. 2016,
+    section 3.4).
+    """
+    return real_weights @ (F.softplus(-real) + smoothing * real) + fake_weights @ F.softplus(fake)
 
 
 def relativistic_loss(better: Float[Tensor, " B"], worse: Float[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from textforge.decoding import Generator, evaluating, infill
 from textforge.errors import CallError, UserError, WorkError
 from textforge.evaluation import Drawn, Watch, draw_texts, text_log_prob
 from textforge.options import Options
+from textforge.point_model import PointModel as PointModel
 from textforge.run import Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
 from textforge.run.device import connect
-from textforge.task import Task, load_task, task_from_texts
+from textforge.task import Task, WorldTask, load_world, task_from_texts
 from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
 
 
@@ -96,6 +97,8 @@ class Model:
         Raises UserError for a text without a blank or with symbols that the model does not know, and for a model that
         cannot fill blanks because noise drives it.
         """
+        if num < 1:
+            raise CallError(f"{num} fillings cannot be drawn; ask for 1 or more")
         if self.generator.noise_dim:
             raise UserError(f"a {self.settings['method']} model writes whole texts from noise and cannot fill blanks")
         if not blank or blank not in text:
@@ -112,7 +115,7 @@ class Model:
         row += [vocabulary.pad] * (limit - len(row))
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "infill")) if seed is not None else torch.seed()
-            filled = infill(self.generator, torch.tensor([row] * num).view(num, limit), temperature=temperature)
+            filled = infill(self.generator, torch.tensor(row).repeat(num, 1), temperature=temperature)
         return [self.tokenizer.decode(tokens) for tokens in filled.tokens.tolist()]
 
     def _known(self, text: str) -> list[int]:
@@ -151,6 +154,10 @@ def _require_many(texts: Iterable[str]) -> None:
         raise UserError(f"texts must be a list of strings, not the string {texts[:40]!r}; a file is given as data=")
 
 
+@overload
+def fit(texts: Iterable[str], **settings: Any) -> Model: ...
+@overload
+def fit(*, data: str | Path, **settings: Any) -> Model | PointModel: ...
 def fit(
     texts: Iterable[str] | None = None,
     *,
@@ -166,11 +173,12 @@ def fit(
     min_count: int = 1,
     vocab_size: int | None = None,
     **fields: Any,
-) -> Model:
+) -> Model | PointModel:
     """Train a method on texts, or on `data` as the command line takes it, and return the model.
 
-    `fields` replace fields of the preset. With `out` the run is kept in that folder; without, in a temporary one that
-    is removed. Raises UserError for unusable input and WorkError where training fails.
+    `data` may also name a world of points, for a method that learns one: then the model is a `PointModel`. `fields`
+    replace fields of the preset. With `out` the run is kept in that folder; without, in a temporary one that is
+    removed. Raises UserError for unusable input and WorkError where training fails.
     """
     if (texts is None) == (data is None):
         raise UserError("give either texts or data to learn from, and not both")
@@ -189,8 +197,10 @@ def fit(
         }
     ).anchored()
     if texts is None:
-        task = load_task(options)
+        task = methods.load_data(method, options)
     else:
+        if isinstance(methods.find(method), methods.WorldMethod):
+            raise UserError(f"{method} learns worlds of points, not texts; name one: data='temperatures'")
         if valid is not None:
             raise UserError("held-out text goes with data; texts alone give up 5 % of their lines for it")
         _require_many(texts)
@@ -206,34 +216,53 @@ def train(
     method: str,
     options: Options,
     config: Any,
-    task: Task,
+    task: Task | WorldTask,
     folder: Path,
     *,
     resume: bool = False,
     console: Console | None = None,
-) -> Model:
+) -> Model | PointModel:
     """Train in a run folder, and return the model as it stands at the end; without a console nothing is shown."""
     connect(options.device)  # refuses a device that is not there before anything is written
     if resume and (folder / "checkpoints").exists() and not (folder / "metrics.jsonl").exists():
         raise UserError(f"{folder} holds a saved model and no run that could go on; train in another folder")
+    module = methods.find(method)
     settings: dict[str, Any] = {"textforge": textforge.__version__, "method": method, **dataclasses.asdict(options)}
     del settings["device"]  # a run may go on elsewhere
-    settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train), "config": vars(config)}
-    open_folder(folder, settings, resume=resume)
-    write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
+    if isinstance(task, Task):
+        settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train)}
+    else:
+        settings = {name: settings[name] for name in ("textforge", "method", "data", "preset", "seed")}
+    open_folder(folder, settings | {"config": vars(config)}, resume=resume)
+    if isinstance(task, Task):
+        write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
     with Run(
         folder,
         seed=options.seed,
         device=options.device,
         resume=resume,
-        evaluate=Watch(task),
+        evaluate=Watch(task) if isinstance(task, Task) else None,
         console=console or Console(quiet=True),
     ) as run:
-        methods.load(method).train(config, task, run)
+        match task:
+            case Task():
+                assert isinstance(module, methods.Method), f"{method} learns no texts"
+                module.train(config, task, run)
+            case WorldTask():
+                assert isinstance(module, methods.WorldMethod), f"{method} learns no worlds"
+                module.train(config, task, run)
     return load(folder)
 
 
-def load(folder: str | Path, checkpoint: str = "last") -> Model:
+def load_text_model(folder: str | Path, checkpoint: str = "last") -> Model:
+    """Load a model as `load` does; raises UserError for one of points."""
+    model = load(folder, checkpoint)
+    if isinstance(model, PointModel):
+        raise UserError(f"{folder} holds a {model.settings['method']} model, which draws points and reads no text")
+    return model
+
+
+def load(folder: str | Path, checkpoint: str = "last") -> Model | PointModel:
     """Load a model from a run folder, or from where `save` wrote it.
 
     `checkpoint` is "last", "best" (the generator at its lowest held-out NLL) or the name of a phase (the generator as
@@ -243,8 +272,17 @@ def load(folder: str | Path, checkpoint: str = "last") -> Model:
     folder = Path(folder)
     settings = read_settings(folder / "config.json")
     config = stored_config(settings)
+    method = methods.find(settings["method"])
+    if isinstance(method, methods.WorldMethod):
+        world = load_world(Options.of(settings)).world
+        return PointModel(settings, world, _restored(method.players(config, world), folder, checkpoint))
     tokenizer = from_dict(_read_json(folder / "vocabulary.json"))
-    networks = methods.load(settings["method"]).networks(config, tokenizer.vocabulary, settings["max_length"])
+    networks = method.networks(config, tokenizer.vocabulary, settings["max_length"])
+    return Model(settings, tokenizer, _restored(networks, folder, checkpoint))
+
+
+def _restored(networks: Mapping[str, nn.Module], folder: Path, checkpoint: str) -> dict[str, nn.Module]:
+    """Return the networks that the checkpoint holds, with their weights, in evaluation mode."""
     state = load_checkpoint(folder, checkpoint)["modules"]
     loaded = {name: network.eval() for name, network in networks.items() if name in state}
     try:
@@ -254,7 +292,7 @@ def load(folder: str | Path, checkpoint: str = "last") -> Model:
         raise WorkError(
             f"the checkpoint in {folder} does not fit its config.json and vocabulary.json; restore the files"
         ) from error
-    return Model(settings, tokenizer, loaded)
+    return loaded
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -262,18 +300,21 @@ def read_settings(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise UserError(f"{file.parent} is no run folder (it has no {file.name}); train one with `textforge train`")
     settings = _read_json(file)
-    for name, kind in _REQUIRED.items():
-        if not isinstance(settings.get(name), kind):
-            raise UserError(f"{file} should have a value '{name}' of type {kind.__name__}; restore it, or train again")
+    _require(file, settings, {"method": str, "preset": str, "data": str, "seed": int, "config": dict})
     try:
         Options.of(settings)
         stored_config(settings)
     except CallError as error:
         raise UserError(f"{file}: {error}; restore it, or train again") from None
+    if isinstance(methods.find(settings["method"]), methods.Method):
+        _require(file, settings, {"max_length": int})
     return settings
 
 
-_REQUIRED = {"method": str, "preset": str, "data": str, "seed": int, "max_length": int, "config": dict}
+def _require(file: Path, settings: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(settings.get(name), kind):
+            raise UserError(f"{file} should have a value '{name}' of type {kind.__name__}; restore it, or train again")
 
 
 def stored_config(settings: Mapping[str, Any]) -> Any:

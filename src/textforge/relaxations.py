@@ -1,9 +1,15 @@
 """From logits to distributions that gradients can go through: what a relaxed generator emits in place of a token."""
 
+import math
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
+
+from textforge.decoding import Relaxed
+from textforge.text import Vocabulary
 
 
 def gumbel_softmax(
@@ -31,3 +37,37 @@ def harden(soft: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
     """Return the one-hot of the largest entry with the gradient of the soft row: the straight-through estimator."""
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
     return hard + (soft - soft.detach())  # the bracket is exactly zero
+
+
+def soften(
+    tokens: Int[Tensor, "B T"],
+    vocabulary: Vocabulary,
+    confidence: float,
+    relax: Callable[[Float[Tensor, "B V"]], Float[Tensor, "B V"]],
+) -> Relaxed:
+    """Put real sequences into the form of relaxed generated ones (Kusner and Hernandez-Lobato 2016, section 4).
+
+    `relax` is given logits whose softmax is `confidence` at the true symbol and uniform over the V - 1 others. The
+    symbol behind the end of a text is `eos` again and again, the blank of the paper: each is relaxed like any other,
+    so a sequence may come out shorter or longer, and as in `decode_relaxed`, rows behind the first whose largest entry
+    is `eos` are one-hot `pad`.
+    """
+    size, batch, dtype = vocabulary.vocab_size, len(tokens), torch.get_default_dtype()
+    others = math.log((1 - confidence) / (size - 1)) if confidence < 1 else -math.inf
+    pad = F.one_hot(tokens.new_tensor(vocabulary.pad), len(vocabulary)).to(dtype)
+    going = torch.ones_like(tokens[:, :1], dtype=torch.bool)
+    rows: list[Tensor] = []
+    for symbols in tokens.unbind(1):
+        if vocabulary.eos is not None:
+            symbols = symbols.masked_fill(symbols == vocabulary.pad, vocabulary.eos)
+        logits = torch.full((batch, size), others, dtype=dtype, device=tokens.device)
+        relaxed = relax(logits.scatter(1, symbols[:, None], math.log(confidence)))
+        rows.append(torch.where(going, F.pad(relaxed, (0, len(vocabulary) - size)), pad))
+        if vocabulary.eos is not None:
+            going = going & (rows[-1].argmax(1, keepdim=True) != vocabulary.eos)
+    return Relaxed(tuple(rows), torch.stack([row.argmax(1) for row in rows], 1))
+
+
+def annealed(start: float, end: float, steps: int, step: int) -> float:
+    """Return the value at a step, counted from 0, of what goes linearly from `start` to `end` in the first `steps`."""
+    return end if step >= steps - 1 else start + (end - start) * step / (steps - 1)

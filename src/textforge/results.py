@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+from textforge import arena
 from textforge.evaluation import evaluate_generator, evaluate_texts
 from textforge.metrics import Evaluation
-from textforge.model import Model, load
+from textforge.model import Model, load_text_model
+from textforge.point_model import PointModel
 from textforge.run import derive, ended_phases, load_checkpoint, saved_steps, write_atomic
 from textforge.task import Task
 
@@ -52,6 +54,16 @@ def evaluate_model(
         )
 
 
+def world_rows(model: PointModel) -> tuple[list[Row], Mapping[str, str | int | float]]:
+    """Evaluate a model on its world, beside as many real points, measured in the same way."""
+    world = model.world
+    rows = [
+        Row(model.settings["method"], model.evaluate()),
+        Row("as many real points", arena.evaluation(world, arena.real(world), None)),
+    ]
+    return rows, arena.settings(world)
+
+
 def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping[str, str | int | float]]:
     """Evaluate a run against the test text (the validation text where there is none), beside its controls.
 
@@ -67,7 +79,7 @@ def run_rows(folder: Path, model: Model, task: Task) -> tuple[list[Row], Mapping
     if (best := saved_steps(folder / "checkpoints", "best")) and not _is_an_end(folder, best[0]):
         earlier.append((f"{method}, lowest held-out NLL (iteration {best[0]})", "best"))
     for name, checkpoint in earlier:
-        control = evaluate_model(load(folder, checkpoint), references, train=task.texts.train, task=task)
+        control = evaluate_model(load_text_model(folder, checkpoint), references, train=task.texts.train, task=task)
         rows.append(Row(name, control.metrics))
     real = list(islice(task.texts.train, int(last.settings["num_samples"])))
     if len(real) > 1:

@@ -1,4 +1,4 @@
-"""What a method learns from: encoded sequences, how they became ids, and the truth where it is known."""
+"""What a method learns from: encoded sequences, how they became ids, and the truth where it is known; or a world."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,7 +7,8 @@ from pathlib import Path
 from textforge import oracles
 from textforge.errors import CallError, UserError, nearest
 from textforge.options import Options
-from textforge.oracles import Oracle
+from textforge.oracles import Oracle, worlds
+from textforge.oracles.worlds import World
 from textforge.text import (
     Corpus,
     Counts,
@@ -50,6 +51,37 @@ class Task:
         return self.tokenizer.vocabulary
 
 
+@dataclass(frozen=True, eq=False)
+class WorldTask:
+    """A distribution over points, for methods that write no sequences; `notes` say in words what was chosen."""
+
+    name: str
+    world: World
+    notes: tuple[str, ...]
+
+
+def load_world(options: Options) -> WorldTask:
+    """Make a task of the name of a world, or of an oracle whose texts can be listed.
+
+    Raises CallError for other data and for flags that only texts have.
+    """
+    data = options.data
+    if data not in worlds.names() and (data.partition(":")[0] not in ORACLE_KINDS or Path(data).exists()):
+        known = [*worlds.names(), "arithmetic"]
+        raise CallError(f"'{data}' is no world of points; give --data {' or '.join(known)}{nearest(data, known)}")
+    _refuse_text_flags(options, f"{data} is a world of points without text to prepare")
+    if data in worlds.names():
+        return WorldTask(data, worlds.load(data), (f"fresh points of the world {data} at every step",))
+    world = worlds.alphabet_of(oracles.load(data))
+    return WorldTask(data, world, (f"the {len(world.symbols):,} texts of {data} as one table; expectations are sums",))
+
+
+def _refuse_text_flags(options: Options, reason: str) -> None:
+    for field in ("valid", "tokenizer", "max_length", "min_count", "vocab_size"):
+        if vars(options)[field] != vars(Options())[field]:
+            raise CallError(f"{reason}; leave out --{field.replace('_', '-')}")
+
+
 def load_task(options: Options) -> Task:
     """Make a task of a file, a folder, or the name of an oracle.
 
@@ -61,11 +93,10 @@ def load_task(options: Options) -> Task:
     elif data.partition(":")[0] in ORACLE_KINDS:
         oracle = oracles.load(data)
         own = replace(options, max_length=None if options.max_length == oracle.max_length else options.max_length)
-        for field in ("valid", "tokenizer", "max_length", "min_count", "vocab_size"):
-            if vars(own)[field] != vars(Options())[field]:
-                flag = field.replace("_", "-")
-                raise CallError(f"{data} has its own symbols, length and held-out text; leave out --{flag}")
+        _refuse_text_flags(own, f"{data} has its own symbols, length and held-out text")
         return task_from_oracle(oracle)
+    elif data in worlds.names():
+        raise CallError(f"{data} is a world of points, not of texts; choose a language: see `textforge data list`")
     elif data in catalog.names():
         raise UserError(f"the corpus {data} is not here yet: run `textforge data fetch {data}`, then try again")
     else:

@@ -36,6 +36,20 @@ def test_elsewhere_there_is_one_plain_line_per_evaluation(tmp_path: Path) -> Non
     assert lines[-1].endswith("nll_valid 2  entropy 17.25")
 
 
+def test_what_training_logs_is_shown_beside(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=20)
+    with toy.evaluated(tmp_path, toy.nlls(2.0), console) as run:
+        for i in run.phase("silent", 3, evaluate_every=0):
+            run.log(d_accuracy=i)
+        for _ in run.phase("loud", 1):
+            run.log(reward=0.25)
+    assert isinstance(console.file, io.StringIO)
+    silent, loud = console.file.getvalue().splitlines()
+    assert silent.startswith("silent 3/3  ")
+    assert silent.endswith(" d_accuracy 2")
+    assert loud.endswith("nll_valid 2  reward 0.25")
+
+
 def test_messages_go_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toy.complete(tmp_path)
     (tmp_path / "checkpoints" / "00000013.safetensors").write_bytes(b"")

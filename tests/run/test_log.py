@@ -145,11 +145,20 @@ def test_file_is_cut_to_its_last_whole_line(tmp_path: Path) -> None:
 def test_only_later_samples_are_removed(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     names = ["a-00000004.txt", "b-00000005.txt", "b-c-00000006.txt", "b-123456789.txt", "notes.txt", "x-12.txt"]
+    names += ["a-00000005.json", "a-00000006.json", "notes.json"]
     for name in names:
         (tmp_path / "samples" / name).touch()
     Log(tmp_path, offset=0, step=5, resumed=True).close()
     left = {path.name for path in (tmp_path / "samples").iterdir()}
-    assert left == {"a-00000004.txt", "b-00000005.txt", "notes.txt", "x-12.txt"}
+    assert left == {"a-00000004.txt", "b-00000005.txt", "notes.txt", "x-12.txt", "a-00000005.json", "notes.json"}
+
+
+def test_a_picture_is_kept_as_json(log: Log, tmp_path: Path) -> None:
+    log.picture(NOW, {"x": [0.5, 1], "name": "°C"})
+    path = tmp_path / "samples" / "phase-00000007.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == {"x": [0.5, 1], "name": "°C"}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        log.picture(NOW, {"x": math.nan})
 
 
 def test_state_holds_values_and_length(log: Log, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
-from textforge.run import Measurement, Run, load_checkpoint, save_checkpoint
+from textforge.run import Measurement, Run, load_checkpoint, save_checkpoint, saved_steps
 
 QUIET = Console(quiet=True)
 
@@ -252,7 +252,7 @@ def content(folder: Path) -> dict[str, Any]:
         "records": records(folder),
         "samples": {path.name: path.read_bytes() for path in (folder / "samples").iterdir()},
         "last": state(folder),
-        "best": load_checkpoint(folder, "best"),
+        "best": load_checkpoint(folder, "best") if saved_steps(folder / "checkpoints", "best") else None,
         "generations": sorted(path.name for path in (folder / "checkpoints").glob("0*")),
     }
 

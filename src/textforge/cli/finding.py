@@ -25,18 +25,18 @@ def methods_command(arguments: Sequence[str]) -> None:
     from textforge import methods
 
     for name in methods.names():
-        module = methods.load(name)
+        module = methods.find(name)
         summary = (module.__doc__ or "").splitlines()[0]
         print(f"{name:<12} {summary}\n{'':<12} presets: {', '.join(module.PRESETS)}")
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Embedded languages, whose truth is known, and public corpora."""
+    """Embedded languages and worlds of points, whose truth is known, and public corpora."""
 
     action: Annotated[Literal["list", "show", "export", "fetch"], Positional]
-    """list: what there is. show NAME: some sentences of a language. export NAME: its train.txt, valid.txt and
-    test.txt. fetch NAME: download a public corpus and check its hash."""
+    """list: what there is. show NAME: some sentences of a language, or points of a world. export NAME: its train.txt,
+    valid.txt and test.txt. fetch NAME: download a public corpus and check its hash."""
     name: Annotated[str | None, Positional] = None
     """The language or corpus."""
     num: Annotated[int, arg(aliases=["-n"])] = 10
@@ -54,36 +54,67 @@ class DataOptions:
 def data_command(arguments: Sequence[str]) -> None:
     """List, show, export or fetch."""
     options = parse(DataOptions, arguments, "data")
-    from textforge import oracles
+    from textforge.oracles import worlds
     from textforge.text import catalog
 
     if options.action == "list":
-        for name, description in oracles.LANGUAGES.items():
-            print(f"{name:<20} embedded; {description}")
-        for corpus in catalog.CORPORA:
-            print(f"{corpus.name:<20} public; {corpus.description} ({corpus.licence}; text: {corpus.text_licence})")
+        _list()
         return
     if options.name is None:
         raise CallError(f"name a corpus: textforge data {options.action} NAME; see textforge data list")
-    out = options.out or Path(options.name.partition(":")[0])
     if options.action == "fetch":
-        print(catalog.fetch(options.name, out))
+        print(catalog.fetch(options.name, _folder(options)))
     elif options.name in catalog.names():
         raise CallError(f"{options.name} is a public corpus: see its files after `textforge data fetch {options.name}`")
     elif options.action == "show":
-        for text in oracles.load(options.name).sample(options.num, options.seed):
-            print(escaped(text))
+        _show(options.name, options.num, options.seed)
+    elif options.name in worlds.names():
+        raise CallError(f"{options.name} is a world of points and has no files; see textforge data show {options.name}")
     else:
-        from textforge.task import task_from_oracle
+        _export(options.name, _folder(options))
 
-        texts = task_from_oracle(oracles.load(options.name)).texts
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{out} cannot be made a folder ({error.strerror}); choose another with --out") from None
-        for part, lines in {"train": texts.train, "valid": texts.valid, "test": texts.test}.items():
-            deliver(lines or (), out / f"{part}.txt")
-        print(out)
+
+def _folder(options: DataOptions) -> Path:
+    assert options.name is not None
+    return options.out or Path(options.name.partition(":")[0])
+
+
+def _list() -> None:
+    from textforge import oracles
+    from textforge.oracles import worlds
+    from textforge.text import catalog
+
+    for name, description in oracles.LANGUAGES.items():
+        print(f"{name:<20} embedded; {description}")
+    for name, description in worlds.WORLDS.items():
+        print(f"{name:<20} world of points; {description}")
+    for corpus in catalog.CORPORA:
+        print(f"{corpus.name:<20} public; {corpus.description} ({corpus.licence}; text: {corpus.text_licence})")
+
+
+def _show(name: str, num: int, seed: int) -> None:
+    from textforge import oracles
+    from textforge.oracles import worlds
+
+    if name in worlds.names():
+        world = worlds.load(name)
+        deliver(world.written(world.sample(num, seed)), None)
+    else:
+        deliver([escaped(text) for text in oracles.load(name).sample(num, seed)], None)
+
+
+def _export(name: str, out: Path) -> None:
+    from textforge import oracles
+    from textforge.task import task_from_oracle
+
+    texts = task_from_oracle(oracles.load(name)).texts
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made a folder ({error.strerror}); choose another with --out") from None
+    for part, lines in {"train": texts.train, "valid": texts.valid, "test": texts.test}.items():
+        deliver(lines or (), out / f"{part}.txt")
+    print(out)
 
 
 @dataclass(frozen=True)

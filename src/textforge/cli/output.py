@@ -13,7 +13,7 @@ COLUMNS = (
     *(f"self_bleu_{order}" for order in (2, 3, 4, 5)),
     *("backward_bleu_4", "distinct_2", "unique", "exact_copy", "nll_test", "entropy"),
     *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "tv", "mode_coverage", "exact_js"),
-    *("sample_js", "sample_js_floor"),
+    *("sample_js", "sample_js_floor", "js_floor", "in_modes", "game_value", "game_optimum", "d_distance", "parzen"),
 )
 
 

@@ -41,14 +41,14 @@ def train_command(arguments: Sequence[str]) -> None:
     method, rest = arguments[0], arguments[1:]
     from textforge import methods
 
-    methods.load(method)
+    methods.find(method)
     # The defaults of the other flags depend on four of them, which are read first.
     preset, place = _peek(rest)
     stored = place.config or (place.out / "config.json" if place.resume and place.out else None)
     if place.config and preset is not None:
         raise CallError("--preset and --config both set every field; give one of them")
     if stored is None or (place.resume and not stored.exists()):
-        options = Options(preset=preset or Options.preset)
+        options = Options(data=methods.default_data(method), preset=preset or Options.preset)
         config = methods.configure(method, options.preset, {})
     else:
         options, config = _stored(stored, method)
@@ -90,16 +90,16 @@ def _stored(path: Path, method: str) -> tuple[Options, Any]:
 def _train(method: str, options: Options, config: Any, place: Place) -> None:
     from rich.console import Console
 
-    from textforge import report, results
-    from textforge.model import train
-    from textforge.task import load_task
+    from textforge import methods, report, results
+    from textforge.model import Model, train
+    from textforge.task import Task
 
     if place.resume and place.out is None:
         raise CallError("--resume needs --out, the folder of the run to continue")
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     options = options.anchored()
-    task = load_task(options)
-    folder = place.out or _new_folder(f"{method}-{task.texts.name}")
+    task = methods.load_data(method, options)
+    folder = place.out or _new_folder(f"{method}-{task.texts.name if isinstance(task, Task) else task.name}")
     for note in task.notes:
         console.print(note)
     if place.resume and not (folder / "config.json").exists():
@@ -109,11 +109,15 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
     except Interrupted as stop:
         raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
     console.print("evaluating")
-    rows, settings = results.run_rows(folder, model, task)
-    if int(settings["num_references"]) < FEW:
-        console.print(
-            f"only {settings['num_references']} held-out lines: the text metrics are rough; give more with --valid"
-        )
+    if isinstance(model, Model):
+        assert isinstance(task, Task)
+        rows, settings = results.run_rows(folder, model, task)
+        if int(settings["num_references"]) < FEW:
+            console.print(
+                f"only {settings['num_references']} held-out lines: the text metrics are rough; give more with --valid"
+            )
+    else:
+        rows, settings = results.world_rows(model)
     results.write_rows(folder, rows, settings)
     report.write(folder, folder / "report.html")
     print("samples")

@@ -16,7 +16,7 @@ from textforge.errors import CallError, UserError
 
 if TYPE_CHECKING:
     from textforge.metrics import Evaluation
-    from textforge.model import Model
+    from textforge.model import Model, PointModel
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class SampleOptions:
     seed: int | None = None
     """The same seed draws the same texts."""
     format: Literal["text", "jsonl"] = "text"
-    """A line each, or a JSON object each, with its log-probability in nats at this temperature."""
+    """A line each, or a JSON object each, with its log-probability in nats at this temperature (of points: the true
+    log-density)."""
     checkpoint: str = "last"
     """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
     out: Path | None = None
@@ -42,9 +43,12 @@ class SampleOptions:
 def sample_command(arguments: Sequence[str]) -> None:
     """Draw texts."""
     options = parse(SampleOptions, arguments, "sample")
-    from textforge.model import load
+    from textforge.model import PointModel, load
 
     model = load(options.run, options.checkpoint)
+    if isinstance(model, PointModel):
+        _sample_points(model, options)
+        return
     drawn = model.draw(options.num, temperature=options.temperature, seed=options.seed)
     if options.format == "text":
         lines = [escaped(text) for text in drawn.texts]
@@ -55,6 +59,16 @@ def sample_command(arguments: Sequence[str]) -> None:
                 record["log_prob"] = value
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
     deliver(lines, options.out)
+
+
+def _sample_points(model: "PointModel", options: SampleOptions) -> None:
+    if options.temperature != SampleOptions.temperature:
+        raise CallError(f"a {model.settings['method']} model has no temperature; leave out --temperature")
+    if options.format == "text":
+        deliver(model.sample(options.num, seed=options.seed), options.out)
+    else:
+        records = model.records(options.num, seed=options.seed)
+        deliver([json.dumps(record, ensure_ascii=False) for record in records], options.out)
 
 
 @dataclass(frozen=True)
@@ -80,9 +94,9 @@ class InfillOptions:
 def infill_command(arguments: Sequence[str]) -> None:
     """Fill blanks."""
     options = parse(InfillOptions, arguments, "infill")
-    from textforge.model import load
+    from textforge.model import load_text_model
 
-    model = load(options.run, options.checkpoint)
+    model = load_text_model(options.run, options.checkpoint)
     filled = model.infill(
         options.text, options.num, blank=options.blank, temperature=options.temperature, seed=options.seed
     )
@@ -104,11 +118,11 @@ class ScoreOptions:
 def score_command(arguments: Sequence[str]) -> None:
     """Score texts."""
     options = parse(ScoreOptions, arguments, "score")
-    from textforge.model import load
+    from textforge.model import load_text_model
     from textforge.results import finite
     from textforge.text import read_lines
 
-    model, lines = load(options.run, options.checkpoint), read_lines(options.file)
+    model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file)
     for start in itertools.count(step=1000):
         texts = list(itertools.islice(lines, 1000))
         if not texts:
@@ -175,12 +189,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
 
 def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
-    from textforge.model import fingerprint, load
+    from textforge.model import PointModel, fingerprint, load
     from textforge.options import Options
     from textforge.results import evaluate_model
     from textforge.task import load_task
 
     model = load(options.target, options.checkpoint)
+    if isinstance(model, PointModel):
+        return _evaluate_points(model, options)
     task = None
     try:
         task = load_task(Options.of(model.settings))
@@ -205,6 +221,16 @@ def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
         temperature=options.temperature,
         seed=options.seed,
     )
+
+
+def _evaluate_points(model: "PointModel", options: EvaluateOptions) -> "Evaluation":
+    from textforge import arena
+    from textforge.metrics import Evaluation
+
+    for field in ("reference", "train", "num", "temperature"):
+        if vars(options)[field] != vars(EvaluateOptions)[field]:
+            raise CallError(f"the truth about the world {model.world.name} is known; leave out --{field}")
+    return Evaluation(model.evaluate(seed=options.seed), arena.settings(model.world))
 
 
 def _evaluate_file(options: EvaluateOptions) -> "Evaluation":

@@ -82,10 +82,10 @@ class NoiseStartLSTM(nn.Module):
 class NoiseGateLSTM(nn.Module):
     """An LSTM that reads its noise at every gate of every step; nothing else is random.
 
-    The generator of Zhang, Gan and Carin 2016 (equations 1 to 5). The noise is uniform in (-1, 1). h_1 = tanh(C z)
-    comes from the noise alone, with a cell of zero; from then on the gates read the word before, the hidden vector
-    and z. Words are argmax V h, where V h = W_emb (V_hid h) + b shares the embeddings (authors' code): `step` gives
-    all probability to that word, `relaxed_step` the logits.
+    The generator of Zhang, Gan and Carin 2016 (equations 1 to 5). The noise z is uniform in (-1, 1) (authors' code).
+    h_1 = tanh(C z) comes from the noise alone, with a cell of zero; from then on the gates read the word before, the
+    hidden vector and z. Words are argmax V h, where V h = W_emb (V_hid h) + b shares the embeddings (authors' code):
+    `step` gives all probability to that word, `relaxed_step` the logits.
     """
 
     def __init__(
@@ -97,29 +97,32 @@ class NoiseGateLSTM(nn.Module):
         self.noise_dim = noise_dim
         self.embedding = nn.Embedding(len(vocabulary), embedding_dim)
         self.start = nn.Linear(noise_dim, hidden_dim)
-        self.lstm = nn.LSTM(embedding_dim + noise_dim, hidden_dim, batch_first=True)
+        self.W = nn.Linear(embedding_dim, 4 * hidden_dim, bias=False)
+        self.U = nn.Linear(hidden_dim, 4 * hidden_dim, bias=False)
+        self.C = nn.Linear(noise_dim, 4 * hidden_dim)
         self.projection = nn.Linear(hidden_dim, embedding_dim, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocabulary.vocab_size))
         # Initial values of the authors' code: uniform in (-.05, .05), orthogonal recurrence, forget bias 3.
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.05, 0.05)
-        _, recurrent, *biases = (weight.detach() for weight in self.lstm.all_weights[0])
-        for gate in recurrent.chunk(4):
+        for gate in self.U.weight.detach().chunk(4):
             nn.init.orthogonal_(gate)
-        for bias in (self.bias, self.start.bias, *biases):
+        for bias in (self.bias, self.start.bias, self.C.bias):
             nn.init.zeros_(bias)
-        nn.init.constant_(biases[0][hidden_dim : 2 * hidden_dim], 3.0)
+        nn.init.constant_(self.C.bias.detach().chunk(4)[1], 3.0)
 
     def noise(self, batch: int) -> Float[Tensor, "B Z"]:
         """Draw z."""
         return 2 * torch.rand(batch, self.noise_dim, dtype=self.bias.dtype, device=self.bias.device) - 1
 
     def initial_state(self, batch: int, context: Any = None) -> State:
-        """Return hidden and cell vectors [B H], the noise, given or drawn, and whether a row has begun [B 1]."""
-        noise = self.noise(batch) if context is None else context
-        begun = torch.zeros(batch, 1, dtype=torch.bool, device=noise.device)
-        hidden = self.start(noise).tanh()
-        return hidden, torch.zeros_like(hidden), noise, begun
+        """Return h_1 and its cell [B H], what z adds to every gate [B 4H], and whether a row has begun [B 1].
+
+        `context` is the noise [B Z]; it is drawn where it is not given.
+        """
+        z = self.noise(batch) if context is None else context
+        hidden = self.start(z).tanh()
+        return hidden, torch.zeros_like(hidden), self.C(z), torch.zeros(batch, 1, dtype=torch.bool, device=z.device)
 
     def step(self, token: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
         """Read one token a row; return logits that leave the argmax alone possible, and the new state."""
@@ -131,13 +134,20 @@ class NoiseGateLSTM(nn.Module):
         """Read one distribution a row; return the next token's logits and the new state."""
         return self._advance(row @ self.embedding.weight, state)
 
-    def _advance(self, embedded: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B V"], State]:
-        hidden, cell, noise, begun = state
-        gates = torch.cat([embedded, noise], 1)
-        after, cell_after = torch.lstm_cell(gates, (hidden, cell), *self.lstm.all_weights[0])
+    def _advance(self, word: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B V"], State]:
+        hidden, cell, driven, begun = state
+        after, cell_after = self._recur(self.W(word) + driven, hidden, cell)
         # What stands in front of the first word, `bos`, is not read: h_1 is made of the noise alone.
         hidden, cell = torch.where(begun, after, hidden), torch.where(begun, cell_after, cell)
-        return self.logits(hidden), (hidden, cell, noise, torch.ones_like(begun))
+        return self.logits(hidden), (hidden, cell, driven, torch.ones_like(begun))
+
+    def _recur(
+        self, gates: Float[Tensor, "B G"], hidden: Float[Tensor, "B H"], cell: Float[Tensor, "B H"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+        """Return h_t and c_t, from what the word before and z give to the gates (equations 1 to 5)."""
+        i, f, o, c = (gates + self.U(hidden)).chunk(4, 1)
+        cell = f.sigmoid() * cell + i.sigmoid() * c.tanh()
+        return o.sigmoid() * cell.tanh(), cell
 
     def logits(self, hidden: Float[Tensor, "... H"]) -> Float[Tensor, "... V"]:
         """Return V h."""
@@ -149,13 +159,11 @@ class NoiseGateLSTM(nn.Module):
         This is what pretraining maximises; the generator itself emits the argmax.
         """
         real = tokens != self.vocabulary.pad
-        hidden, cell, _, _ = self.initial_state(len(tokens), noise)
-        read = embed(self.embedding, tokens[:, :-1])
-        read = torch.cat([read, noise[:, None].expand(-1, read.shape[1], -1)], 2)
-        hiddens: Tensor = hidden[:, None]
-        if read.shape[1]:
-            later, _ = self.lstm(read, (hidden[None], cell[None]))
-            hiddens = torch.cat([hiddens, later], 1)
-        log_probs = hiddens.new_zeros(tokens.shape)
-        log_probs[real] = -F.cross_entropy(self.logits(hiddens[real]), tokens[real], reduction="none")
+        hidden, cell, driven, _ = self.initial_state(len(tokens), noise)
+        hiddens = [hidden]
+        for word in embed(self.embedding, tokens[:, :-1]).unbind(1):
+            hidden, cell = self._recur(self.W(word) + driven, hidden, cell)
+            hiddens.append(hidden)
+        log_probs: Tensor = hidden.new_zeros(tokens.shape)
+        log_probs[real] = -F.cross_entropy(self.logits(torch.stack(hiddens, 1)[real]), tokens[real], reduction="none")
         return log_probs

@@ -22,7 +22,7 @@ class Highway(nn.Module):
         self.gate = nn.Linear(dim, dim)
         self.transform = nn.Linear(dim, dim)
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
+    def forward(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B F"]:
         """Mix the transformed features with the features themselves."""
         return torch.lerp(features, self.transform(features).relu(), self.gate(features).sigmoid())
 

@@ -24,7 +24,7 @@ MAX_POINTS = 300  # of a curve: more are finer than a screen and only make the f
 _DOTS_UP_TO = 40  # a curve with at most so many points shows each of them
 _COLOURS = 6  # --curve-1 .. --curve-6 of the style sheet
 _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
-Row = dict[str, str | int | float]  # of the data that a chart carries
+Row = dict[str, Any]  # of the data that a chart carries
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 
 
@@ -103,7 +103,14 @@ def _specification(members: Sequence[Curve], bands: Sequence[Phase], *, wide: bo
     )
     rows = _point_rows(shown)
     chart = alt.layer(*_bands(x), *_lines(rows, list(shown), x, wide=wide), _pointer(x))
-    chart = chart.properties(width="container", height=300 if wide else 150)
+    spec = styled(chart.properties(width="container", height=300 if wide else 150))
+    # Named, so that layers share them, and put in last: Altair would check every number against its schema.
+    spec["datasets"] = {"bands": _band_rows(bands), "points": rows, "steps": _step_rows(shown, bands)}
+    return spec
+
+
+def styled(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
+    """Return the specification of a chart in the colours and the type of the page."""
     spec: dict[str, Any] = (
         chart.configure(background="transparent", font=_FONT, padding=2)
         .configure_view(stroke=None)
@@ -120,8 +127,6 @@ def _specification(members: Sequence[Curve], bands: Sequence[Phase], *, wide: bo
         .configure_legend(labelColor="currentColor", labelFontSize=13, labelLimit=150)
         .to_dict()
     )
-    # Named, so that layers share them, and put in last: Altair would check every number against its schema.
-    spec["datasets"] = {"bands": _band_rows(bands), "points": rows, "steps": _step_rows(shown, bands)}
     return spec
 
 

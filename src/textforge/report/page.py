@@ -26,6 +26,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _LINES_SHOWN = 10  # of a sample file
 _FILES_SHOWN = 12  # of samples
 _CHARACTERS_SHOWN = 600  # of a sample
+_TOLD = ("mode_coverage", "js")  # the curves that belong to the pictures of a world
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,24 @@ def html(folder: Path) -> str:
     run = read(folder)
     # Altair loads only now: `textforge.report` stays light.
     from textforge.report.charts import MAX_POINTS, charts, library
+    from textforge.report.pictures import KEY, pictures
 
+    multiples, unreadable = pictures(run.pictures)
     drawn = charts(run.records)
+    told = [chart for chart in drawn if multiples and chart.title in _TOLD]
     scalars = curves(run.records)
-    script = library() if drawn else ""
+    script = library() if drawn or multiples else ""
     page = _environment().get_template("page.html")
     return page.render(
         run=run,
         corpus=_corpus(run),
         policy=_policy(script),
         script=Markup(script),
-        charts=drawn,
+        charts=[chart for chart in drawn if chart not in told],
+        multiples=multiples,
+        unreadable=unreadable,
+        told=told,
+        key=KEY,
         curves=[curve for curve in scalars if curve.values],
         never_finite=[curve for curve in scalars if not curve.values],
         most_points=MAX_POINTS if any(len(curve.values) > MAX_POINTS for curve in scalars) else None,

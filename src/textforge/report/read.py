@@ -37,6 +37,15 @@ class SampleFile:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What the run kept of one evaluation to be drawn: plain values, of a kind that names how."""
+
+    phase: str
+    step: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of evaluation.json: the trained model, or something that it is compared with."""
 
@@ -61,6 +70,7 @@ class RunFolder:
     environment: Mapping[str, object]
     records: tuple[Record, ...]
     samples: tuple[SampleFile, ...]
+    pictures: tuple[Picture, ...]
     evaluation: Evaluation | None
     notes: tuple[str, ...]
 
@@ -78,6 +88,9 @@ def read(folder: Path) -> RunFolder:
         records=records,
         samples=tuple(
             sorted(_samples(folder / "samples"), key=lambda file: (file.step, order.get(file.phase, len(order))))
+        ),
+        pictures=tuple(
+            sorted(_pictures(folder / "samples", notes), key=lambda it: (it.step, order.get(it.phase, len(order))))
         ),
         evaluation=_evaluation(folder / "evaluation.json", notes),
         notes=tuple(notes),
@@ -147,14 +160,26 @@ def _scalars(data: Mapping[str, object]) -> Iterator[tuple[str, float]]:
 
 def _samples(folder: Path) -> Iterator[SampleFile]:
     """Yield one `SampleFile` for each `<phase>-<step>.txt`; other files are none of ours."""
-    for path in sorted(folder.glob("*.txt")):
-        phase, _, step = path.stem.rpartition("-")
-        if not (phase and step.isascii() and step.isdigit()):
-            continue
+    for phase, step, path in _named(folder, "*.txt"):
         text = path.read_bytes().decode(errors="replace")
         # Only a line feed ends a sample: str.splitlines would also cut at U+2028, form feeds and others.
         lines = text.removesuffix("\n").split("\n") if text else []
-        yield SampleFile(phase, int(step), tuple(lines))
+        yield SampleFile(phase, step, tuple(lines))
+
+
+def _pictures(folder: Path, notes: list[str]) -> Iterator[Picture]:
+    """Yield one `Picture` for each `<phase>-<step>.json`."""
+    for phase, step, path in _named(folder, "*.json"):
+        values = _mapping(path, notes)
+        if values is not None:
+            yield Picture(phase, step, values)
+
+
+def _named(folder: Path, pattern: str) -> Iterator[tuple[str, int, Path]]:
+    for path in sorted(folder.glob(pattern)):
+        phase, _, step = path.stem.rpartition("-")
+        if phase and step.isascii() and step.isdigit():
+            yield phase, int(step), path
 
 
 def _evaluation(path: Path, notes: list[str]) -> Evaluation | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from textforge.run.log import Moment
 
-_SHOWN = ("nll_valid", "entropy")
+_SHOWN = ("nll_valid", "entropy", "validity", "unique", "js", "reward", "d_loss", "d_accuracy")
 
 
 class SpeedColumn(ProgressColumn):
@@ -57,8 +57,8 @@ class Display:
             progress, task = self._bar
             progress.advance(task)
 
-    def evaluation(self, moment: Moment, total: int, scalars: Mapping[str, float]) -> None:
-        """Show the result of an evaluation."""
+    def numbers(self, moment: Moment, total: int, scalars: Mapping[str, float]) -> None:
+        """Show where the run stands: what was measured last, and what training logged last."""
         self._numbers = "  ".join(f"{name} {scalars[name]:.4g}" for name in _SHOWN if name in scalars)
         if self._bar:
             progress, task = self._bar

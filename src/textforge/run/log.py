@@ -1,4 +1,4 @@
-"""The records of a run: metrics.jsonl, sample files, and the same numbers for TensorBoard."""
+"""The records of a run: metrics.jsonl, files of samples and pictures, and the same numbers for TensorBoard."""
 
 import json
 import math
@@ -39,19 +39,20 @@ class Log:
     """
 
     def __init__(self, folder: Path, *, offset: int, step: int, resumed: bool) -> None:
-        """Continue metrics.jsonl behind byte `offset`, and forget samples and TensorBoard events later than `step`."""
+        """Continue metrics.jsonl behind byte `offset`, and forget all other records that are later than `step`."""
         # Imported here because it is slow, and most uses of the package log nothing.
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
+        self.latest: Mapping[str, float] = {}  # the means of the newest record of training
         self._metrics = folder / "metrics.jsonl"
         with writing(self._metrics):
             self._descriptor = os.open(self._metrics, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self.lost = _truncate(self._descriptor, offset)
-        for path in (folder / "samples").glob("*.txt"):
-            if (match := re.fullmatch(r".+-(\d{8,})", path.stem)) and int(match[1]) > step:
+        for path in (folder / "samples").glob("*"):
+            if (match := re.fullmatch(r".+-(\d{8,})\.(txt|json)", path.name)) and int(match[1]) > step:
                 path.unlink()
         with writing(folder / "tensorboard"):
             self._events = SummaryWriter(folder / "tensorboard", purge_step=step + 1 if resumed else None)
@@ -78,6 +79,7 @@ class Log:
             means = {name: float(total / self._counts[name]) for name, total in sums.items()}
             self._sums.clear()
             self._counts.clear()
+            self.latest = means
             self.record(moment, "train", means)
 
     def record(self, moment: Moment, group: Group, scalars: Mapping[str, float]) -> None:
@@ -98,6 +100,13 @@ class Log:
             path.parent.mkdir(exist_ok=True)
         # Half a surrogate pair is no UTF-8, but a generator of characters may well emit it.
         write_atomic(path, "".join(lines).encode(errors="backslashreplace"))
+
+    def picture(self, moment: Moment, values: Mapping[str, Any]) -> None:
+        """Write samples/<phase>-<step>.json, of which the report makes a drawing."""
+        path = self._folder / "samples" / f"{moment.phase}-{moment.step:08d}.json"
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_atomic(path, json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
     def sync(self) -> None:
         """Bring everything down to the disk, so that a checkpoint written next never knows more than the records."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -14,13 +14,14 @@ from textforge.run.seeds import forked
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an evaluation found: numbers for the records, and samples to keep.
+    """What an evaluation found: numbers for the records, samples to keep, and plain values that a drawing is made of.
 
     `nll_valid`, where it is among the scalars, decides which generator is the best and when patience ends.
     """
 
     scalars: Mapping[str, float]
     samples: Sequence[str] = ()
+    picture: Mapping[str, Any] | None = None
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -268,6 +268,8 @@ class Run:
         if position.complete or position.iteration % max(1, n // 200) == 0:
             self._log.flush(moment)
         if (self._evaluate is None and more is None) or every == 0:
+            if position.complete:
+                self._display.numbers(moment, n, self._log.latest)
             return
         if position.iteration % every and not position.complete:
             return
@@ -283,7 +285,9 @@ class Run:
         self._log.record(moment, "evaluation", measurement.scalars)
         if measurement.samples:
             self._log.samples(moment, measurement.samples)
-        self._display.evaluation(moment, n, measurement.scalars)
+        if measurement.picture is not None:
+            self._log.picture(moment, measurement.picture)
+        self._display.numbers(moment, n, {**measurement.scalars, **self._log.latest})
         self._keep_best(measurement)
         if position.complete:
             self._keep_generator(position.phase, measurement)
@@ -294,19 +298,22 @@ class Run:
             raise ValueError("a run that evaluates needs a module set up as 'generator'")
         scalars: dict[str, float] = {}
         samples: list[str] = []
+        picture: dict[str, Any] = {}
         with measuring(modules.values(), derive(self.seed, "evaluate", position.phase, position.step), self.device):
             if self._evaluate is not None:
                 measurement = self._evaluate(modules["generator"], phase_end=phase_end)
                 scalars |= measurement.scalars
                 samples += measurement.samples
+                picture |= measurement.picture or {}
             if more is not None:
                 measurement = more()
                 scalars |= measurement.scalars
                 samples += measurement.samples
+                picture |= measurement.picture or {}
         # A fused kernel may keep the loss finite where the weights have long been useless.
         if math.isnan(scalars.get("nll_valid", 0.0)):
             raise self._diverged("the held-out NLL", math.nan, position.iteration)
-        return Measurement(scalars, samples)
+        return Measurement(scalars, samples, picture or None)
 
     def _exhausted(self, measurement: Measurement, patience: int) -> bool:
         if "nll_valid" not in measurement.scalars:

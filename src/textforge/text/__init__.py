@@ -13,6 +13,7 @@ from textforge.text.corpus import (
     split_valid,
 )
 from textforge.text.stream import Stream
+from textforge.text.swap import swap_two
 from textforge.text.tokenizers import Bpe, Char, Tokenizer, Word, choose, from_dict, train
 from textforge.text.vocabulary import Vocabulary
 
@@ -35,5 +36,6 @@ __all__ = [
     "read_lines",
     "read_texts",
     "split_valid",
+    "swap_two",
     "train",
 ]

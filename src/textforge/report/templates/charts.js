@@ -6,11 +6,12 @@ async function draw(figure) {
   const readout = figure.querySelector(".readout");
   const specification = JSON.parse(figure.querySelector("script").textContent);
   const steps = specification.datasets.steps;
-  const said = new Map(steps.map((row) => [row.step, row.said]));
+  const key = Object.keys(steps[0])[0];
+  const said = new Map(steps.map((row) => [row[key], row.said]));
   try {
     const { view } = await vegaEmbed(drawing, specification, options);
     view.addSignalListener("nearest", (_, chosen) => {
-      readout.textContent = said.get(chosen.step?.[0]) ?? steps.at(-1).said;
+      readout.textContent = said.get(chosen[key]?.[0]) ?? steps.at(-1).said;
     });
   } catch (error) {
     drawing.textContent = `This chart could not be drawn: ${error.message}`;
