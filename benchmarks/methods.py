@@ -100,7 +100,7 @@ def replace_between(text: str, marker: str, table: str) -> str:
 
 
 def main() -> None:
-    sequences = [name for name in methods.names() if isinstance(methods.load(name), Method)]
+    sequences = [name for name in methods.names() if isinstance(methods.find(name), Method)]
     parser = argparse.ArgumentParser(description="Every method on one language, several seeds.")
     parser.add_argument("--data", default="captions-small")
     parser.add_argument("--preset", default="small")

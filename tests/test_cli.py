@@ -82,7 +82,8 @@ def test_fields_of_a_method_are_explained(method: str) -> None:
     module = methods.find(method)
     source = Path(inspect.getfile(module.Config)).read_text("utf-8")
     for field in dataclasses.fields(module.Config):
-        assert f"--{field.name.replace('_', '-')} " in words
+        flag = field.name.replace("_", "-")
+        assert f"--{flag} " in words or f"--{flag}, --no-{flag} " in words
         explanation = source.split(f"    {field.name}: ", 1)[1].split('"""')[1]
         assert " ".join(explanation.split()[:3]) in words, field.name
     for flag in ("data", "valid", "preset", "seed", "device", "tokenizer", "max-length", "out", "config", "resume"):

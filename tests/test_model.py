@@ -361,7 +361,8 @@ def test_public_names_and_their_cost() -> None:
         env={"PYTHONPATH": str(ROOT / "src")},
         check=True,
     )
-    assert done.stdout.split("\n")[0] == "[] False ['Model', '__version__', 'evaluate', 'fit', 'load'] True"
+    names = ["Model", "PointModel", "__version__", "evaluate", "fit", "load"]
+    assert done.stdout.split("\n")[0] == f"[] False {names} True"
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
         _ = textforge.fits
     with pytest.raises(CallError):

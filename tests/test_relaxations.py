@@ -10,7 +10,8 @@ import torch
 import worlds
 from torch import Tensor
 
-from textforge.relaxations import annealed, gumbel_softmax, harden, soft_argmax, soften
+from textforge.decoding import Relaxed
+from textforge.relaxations import annealed, confuse, gumbel_softmax, harden, soft_argmax, soften
 from textforge.text import Vocabulary
 
 ENDING = Vocabulary.create("x+-*/", unk=False)
@@ -187,6 +188,53 @@ def test_full_confidence_leaves_sequences_as_they_are(vocabulary: Vocabulary) ->
     relaxed = soften(tokens, vocabulary, 1.0, partial(gumbel_softmax, temperature=5.0))
     assert torch.equal(relaxed.tokens, tokens)
     assert torch.equal(torch.stack(relaxed.rows, 1), torch.eye(len(vocabulary))[tokens])
+
+
+# --- Exchanged generated symbols ---
+
+
+def hard(tokens: Tensor, vocabulary: Vocabulary) -> Relaxed:
+    return Relaxed(tuple(torch.eye(len(vocabulary))[tokens].unbind(1)), tokens)
+
+
+def kinds(tokens: Tensor) -> np.ndarray:
+    """Count each sequence of four ids below 9."""
+    return np.bincount((tokens * 9 ** torch.arange(4)).sum(1).numpy(), minlength=9**4)
+
+
+@pytest.mark.parametrize("vocabulary", [ENDING, FIXED], ids=["ending", "fixed"])
+@pytest.mark.parametrize("confidence", [0.6, 0.95])
+def test_generated_and_real_sequences_go_through_one_channel(vocabulary: Vocabulary, confidence: float) -> None:
+    """The same hard sequences come out of both with the same frequencies, and out of another channel with others."""
+    tokens = torch.tensor([[0, 1, 2, 3]] if vocabulary.eos is None else [[0, 1, 5, 7], [2, 5, 7, 7]]).repeat(40_000, 1)
+    relax = partial(gumbel_softmax, temperature=1.0, straight_through=True)
+    real = kinds(soften(tokens, vocabulary, confidence, relax).tokens)
+
+    def z(confidence: float) -> float:
+        fake = kinds(confuse(hard(tokens, vocabulary), vocabulary, confidence, relax).tokens)
+        both = real + fake
+        large = both >= 20
+        statistic = float(((real - fake)[large] ** 2 / both[large]).sum())  # chi-square with about so many degrees
+        degrees = int(large.sum())
+        return (statistic - degrees) / math.sqrt(2 * degrees)
+
+    assert z(confidence) < 4.5
+    assert z(confidence - 0.02) > 4.5
+
+
+def test_exchanged_rows_are_relaxed_and_without_gradient_and_the_others_as_they_were() -> None:
+    rows = tuple(torch.rand(500, len(ENDING)).masked_fill(torch.arange(len(ENDING)) >= 5, 0) for _ in range(4))
+    rows = tuple((row / row.sum(1, keepdim=True)).requires_grad_() for row in rows)
+    tokens = torch.stack([row.argmax(1) for row in rows], 1)
+    confused = confuse(Relaxed(rows, tokens), ENDING, 0.7, partial(gumbel_softmax, temperature=2.0))
+    weights = torch.randn(len(ENDING))
+    for before, after in zip(rows, confused.rows, strict=True):
+        (gradient,) = torch.autograd.grad((after * weights).sum(), before, retain_graph=True)
+        stays = (gradient == weights).all(1)
+        assert torch.equal(after[stays], before[stays])
+        assert (gradient[~stays] == 0).all()
+        assert (after[~stays].argmax(1) != before[~stays].argmax(1)).all()
+        torch.testing.assert_close(after.sum(1), torch.ones(500))
 
 
 # --- The schedule ---

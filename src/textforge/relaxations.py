@@ -1,7 +1,7 @@
 """From logits to distributions that gradients can go through: what a relaxed generator emits in place of a token."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -52,19 +52,54 @@ def soften(
     so a sequence may come out shorter or longer, and as in `decode_relaxed`, rows behind the first whose largest entry
     is `eos` are one-hot `pad`.
     """
-    size, batch, dtype = vocabulary.vocab_size, len(tokens), torch.get_default_dtype()
+    size, dtype = vocabulary.vocab_size, torch.get_default_dtype()
     others = math.log((1 - confidence) / (size - 1)) if confidence < 1 else -math.inf
-    pad = F.one_hot(tokens.new_tensor(vocabulary.pad), len(vocabulary)).to(dtype)
-    going = torch.ones_like(tokens[:, :1], dtype=torch.bool)
-    rows: list[Tensor] = []
+    rows = []
     for symbols in tokens.unbind(1):
         if vocabulary.eos is not None:
             symbols = symbols.masked_fill(symbols == vocabulary.pad, vocabulary.eos)
-        logits = torch.full((batch, size), others, dtype=dtype, device=tokens.device)
+        logits = torch.full((len(tokens), size), others, dtype=dtype, device=tokens.device)
         relaxed = relax(logits.scatter(1, symbols[:, None], math.log(confidence)))
-        rows.append(torch.where(going, F.pad(relaxed, (0, len(vocabulary) - size)), pad))
+        rows.append(F.pad(relaxed, (0, len(vocabulary) - size)))
+    return _ended(rows, vocabulary)
+
+
+def confuse(
+    sequences: Relaxed,
+    vocabulary: Vocabulary,
+    confidence: float,
+    relax: Callable[[Float[Tensor, "B V"]], Float[Tensor, "B V"]],
+) -> Relaxed:
+    """Let generated sequences go through the channel of `soften`: a symbol stays with probability `confidence`.
+
+    Otherwise it becomes one of the V - 1 others, each alike, a blank too.
+    Instance noise (Sonderby et al. 2016): where both players' sequences go through the same channel, only equal
+    distributions come out of it equal, and the two always overlap. Rows that stay as they are keep their gradient.
+    """
+    size = vocabulary.vocab_size
+    rows = []
+    for row in sequences.rows:
+        largest = row.argmax(1, keepdim=True)
         if vocabulary.eos is not None:
-            going = going & (rows[-1].argmax(1, keepdim=True) != vocabulary.eos)
+            blank = largest == vocabulary.pad
+            row = torch.where(blank, F.one_hot(largest.new_tensor(vocabulary.eos), row.shape[1]).to(row.dtype), row)
+            largest = largest.masked_fill(blank, vocabulary.eos)
+        others = relax(row.new_zeros(len(row), size).scatter(1, largest, -torch.inf))
+        stays = torch.rand(len(row), 1, dtype=row.dtype, device=row.device) < confidence
+        rows.append(torch.where(stays, row, F.pad(others, (0, row.shape[1] - size))))
+    return _ended(rows, vocabulary)
+
+
+def _ended(rows: Sequence[Float[Tensor, "B E"]], vocabulary: Vocabulary) -> Relaxed:
+    """Put one-hot `pad` behind the first row of each sequence whose largest entry is `eos`."""
+    if vocabulary.eos is not None:
+        pad = F.one_hot(torch.tensor(vocabulary.pad, device=rows[0].device), len(vocabulary)).to(rows[0].dtype)
+        going = torch.ones_like(rows[0][:, :1], dtype=torch.bool)
+        ended = []
+        for row in rows:
+            ended.append(torch.where(going, row, pad))
+            going = going & (ended[-1].argmax(1, keepdim=True) != vocabulary.eos)
+        rows = ended
     return Relaxed(tuple(rows), torch.stack([row.argmax(1) for row in rows], 1))
 
 

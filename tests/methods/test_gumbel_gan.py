@@ -26,7 +26,7 @@ from textforge.nets.spectral_cnn import SpectralCNN
 from textforge.nets.token_rnn import TokenRNN
 from textforge.oracles.arithmetic import Arithmetic
 from textforge.oracles.table import random_table
-from textforge.relaxations import gumbel_softmax, soften
+from textforge.relaxations import confuse, gumbel_softmax, soften
 from textforge.run import load_checkpoint
 from textforge.text import Vocabulary
 
@@ -253,6 +253,27 @@ def test_real_sequences_are_softened_while_there_is_doubt(
     assert sure == [confidence == 1 for confidence in expected]
 
 
+def test_generated_sequences_go_through_the_noise_of_real_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both players are given the same exchanged symbols, exchanged as often and relaxed alike."""
+    found: list[tuple[Relaxed, float, Any, Relaxed]] = []
+
+    def spy(sequences: Relaxed, vocabulary: Vocabulary, confidence: float, relax: Any) -> Relaxed:
+        found.append((sequences, confidence, relax, confuse(sequences, vocabulary, confidence, relax)))
+        return found[-1][3]
+
+    spied = Spied(monkeypatch)
+    monkeypatch.setattr(gumbel_gan, "confuse", spy)
+    settings = {"confuse": True, "confidence": 0.7, "confidence_end": 0.8, "anneal_rounds": 3, "tau_start": 3.0}
+    spied.train(tmp_path, tiny(GUMBEL, settings), monkeypatch)
+    assert len(found) == len(spied.confidences) == 6
+    for i, (before, confidence, relax, after) in enumerate(found):
+        assert before is spied.fake[i]
+        assert confidence == spied.confidences[i]
+        assert ("fake", relax.keywords["temperature"], False) in spied.taus
+        for judged, _ in spied.judged[3 * i + 1 : 3 * i + 3]:
+            assert all(torch.equal(one, other) for one, other in zip(judged, after.rows, strict=True))
+
+
 def test_pretraining_is_maximum_likelihood_given_fresh_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     forward = NoiseStartLSTM.forward
@@ -379,6 +400,7 @@ def test_paper_settings() -> None:
     assert (paper.rounds, paper.batch_size, paper.lr, paper.d_lr) == (20_000, 200, 1e-3, 1e-3)
     assert (paper.tau_start, paper.tau_end, paper.anneal_rounds) == (5.0, 1.0, 10_000)
     assert (paper.confidence, paper.confidence_end) == (0.9, 0.9)
+    assert not paper.confuse
     assert (paper.objective, paper.discriminator) == ("ratio", "lstm")
     assert not paper.straight_through
     assert paper.pretrain_steps == 0

@@ -20,7 +20,7 @@ from textforge.losses import GeneratorObjective, discriminator_loss, generator_l
 from textforge.nets.noise_lstm import NoiseStartLSTM
 from textforge.nets.spectral_cnn import SpectralCNN
 from textforge.nets.token_rnn import TokenRNN
-from textforge.relaxations import annealed, gumbel_softmax, soften
+from textforge.relaxations import annealed, confuse, gumbel_softmax, soften
 from textforge.run import Measurement, Run
 from textforge.task import Task
 from textforge.text import Stream, Vocabulary
@@ -70,6 +70,9 @@ class Config:
     """Probability of the true symbol in softened real sequences in the first round [P]."""
     confidence_end: float = 0.9
     """The same from the round `anneal_rounds` on, linearly in between; constant [P]. 1 leaves symbols as they are."""
+    confuse: bool = False
+    """Whether generated symbols are exchanged as often as softened real ones, so that both players' sequences have
+    gone through the same noise; the paper softens real ones alone."""
     straight_through: bool = False
     """Whether rows are hardened to one-hot and keep the gradient of the soft ones; the paper's are soft [P]."""
     objective: GeneratorObjective | Literal["relativistic"] = "ratio"
@@ -118,12 +121,12 @@ PRESETS = {
     "small": Config(
         hidden_dim=64,
         batch_size=64,
-        rounds=4000,
+        rounds=3500,
         tau_start=0.5,
         tau_end=0.5,
-        anneal_rounds=2000,
-        confidence=0.8,
-        confidence_end=1.0,
+        anneal_rounds=2500,
+        confidence_end=0.99,
+        confuse=True,
         straight_through=True,
         objective="relativistic",
         beta1=0.5,
@@ -189,9 +192,11 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             g_optimizer.param_groups[0]["lr"] = annealed(config.lr, 0.0, config.rounds + 1, i)
             d_optimizer.param_groups[0]["lr"] = annealed(config.d_lr, 0.0, config.rounds + 1, i)
         tokens = data.next().tokens
-        soft = relax.confidence < 1
-        real = soften(tokens, task.vocabulary, relax.confidence, relax.real).rows if soft else tokens
+        sure = relax.confidence == 1
+        real = tokens if sure else soften(tokens, task.vocabulary, relax.confidence, relax.real).rows
         fake = decode_relaxed(G, G.noise(config.fake_batch or config.batch_size), relax.fake)
+        if config.confuse:
+            fake = confuse(fake, task.vocabulary, relax.confidence, relax.fake)
 
         d_loss, d_accuracy = judged(config, D(real).logits, D(fake.detach().rows).logits)
         run.step(d_optimizer, d_loss)
@@ -208,7 +213,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """How a round relaxes: the falling temperature, the confidence in real symbols, and what makes rows of logits."""
+    """How a round relaxes: the falling temperature, the confidence in symbols, and what makes rows of logits."""
 
     tau: float
     confidence: float

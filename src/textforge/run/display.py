@@ -9,7 +9,7 @@ from rich.text import Text
 
 from textforge.run.log import Moment
 
-_SHOWN = ("nll_valid", "entropy", "validity", "unique", "js", "reward", "d_loss", "d_accuracy")
+_SHOWN = ("nll_valid", "entropy", "validity", "unique", "js", "mode_coverage", "reward", "d_loss", "d_accuracy")
 
 
 class SpeedColumn(ProgressColumn):
