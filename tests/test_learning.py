@@ -1,6 +1,7 @@
 """Every method learns what anybody would: a constant sequence, one sentence, a small world whose truth is known."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from torch import Tensor
 from worlds import ENDING, FIXED, World
 
 from textforge import methods
-from textforge.decoding import Generator, log_prob, sample
+from textforge.decoding import Generator, NoiseGenerator, decode_relaxed, log_prob, sample
 from textforge.evaluation import draw_texts, text_log_prob
 from textforge.losses import policy_gradient
 from textforge.metrics.divergence import exact_divergences
 from textforge.oracles.table import TableOracle, random_table
+from textforge.relaxations import gumbel_softmax
 from textforge.returns import leave_one_out_baseline, monte_carlo_q
 from textforge.text import encode
 
@@ -93,3 +95,24 @@ def test_policy_gradient_finds_the_rewarded_token(world: World, token: int) -> N
     best = world.sequences[reward(world.sequences).argmax()]
     assert set(best.tolist()) <= {token, world.vocabulary.pad}
     assert log_prob(policy, best[None]).exp().item() > 0.9
+
+
+@pytest.mark.parametrize("token", range(3))
+@pytest.mark.parametrize("name", SEQUENCE_METHODS)
+def test_the_generator_of_every_method_finds_the_rewarded_token(name: str, token: int) -> None:
+    """By the gradient that it is made for: of the likelihood, or through relaxed rows where noise drives it."""
+    method = methods.load(name)
+    generator = method.networks(method.PRESETS["tiny"], FIXED.vocabulary, FIXED.max_length)["generator"]
+    optimizer = torch.optim.Adam(generator.parameters(), lr=0.05)
+    for _ in range(60):
+        if isinstance(generator, NoiseGenerator):
+            rows = decode_relaxed(generator, generator.noise(64), partial(gumbel_softmax, temperature=1.0)).rows
+            loss = -torch.stack(rows, 1)[:, :, token].mean()
+        else:
+            drawn = sample(generator, 64)
+            count = (drawn.tokens == token).to(torch.get_default_dtype()).mean(1)
+            loss = policy_gradient(generator(drawn.tokens), (count - count.mean())[:, None].expand(-1, 3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (sample(generator, 200).tokens == token).to(torch.get_default_dtype()).mean() > 0.95

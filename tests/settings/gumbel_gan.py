@@ -2,35 +2,39 @@
 
 from typing import Any
 
-SHARP: dict[str, Any] = {
-    "tau_start": 0.5,
-    "tau_end": 0.5,
-    "confuse": True,
-    "confidence_end": 0.99,
-    "straight_through": True,
-    "objective": "relativistic",
-    "discriminator": "cnn",
-}
-
 FURTHER: dict[str, dict[str, Any]] = {
-    "sharp": SHARP | {"pretrain_steps": 4, "clip": 1.0, "cool": True, "beta1": 0.5},
+    "small-like": {
+        "pretrain_steps": 4,
+        "straight_through": True,
+        "confidence_end": 1.0,
+        "confuse": True,
+        "objective": "relativistic",
+        "clip": 1.0,
+        "cool": True,
+        "beta1": 0.5,
+        "discriminator": "cnn",
+    },
     "input-only": {"anneal": "input", "fake_batch": 12, "noise_in": "h", "objective": "non-saturating"},
     "literal": {"projection": False, "objective": "minimax", "straight_through": True},
 }
-LEARNING: dict[str, Any] = SHARP | {
+LINES: dict[str, Any] = {
     "hidden_dim": 32,
     "embedding_dim": 16,
     "batch_size": 16,
     "rounds": 300,
-    "anneal_rounds": 200,
     "tau_start": 1.0,
     "tau_end": 1.0,
+    "anneal_rounds": 150,
+    "confidence": 0.8,
+    "confidence_end": 1.0,
+    "straight_through": True,
+    "objective": "relativistic",
     "lr": 1e-2,
     "d_lr": 2e-2,
     "beta1": 0.5,
     "cool": True,
+    "discriminator": "cnn",
     "d_embedding_dim": 32,
     "d_hidden_dim": 64,
 }
-LINES: dict[str, Any] = LEARNING
-TABLE: dict[str, Any] = LEARNING | {"batch_size": 64, "rounds": 250, "lr": 5e-3, "d_lr": 5e-3}
+TABLE: dict[str, Any] = LINES | {"batch_size": 64, "lr": 5e-3, "d_lr": 5e-3}
