@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from textforge.matching import Window, covariance_matching, mean_correlation, mean_matching
+from textforge.matching import Window, covariance_error, covariance_matching, mean_correlation, mean_matching
 
 RIDGE = 0.1
 
@@ -113,6 +113,18 @@ def test_mean_correlation_is_that_of_numpy() -> None:
     assert mean_correlation(real, torch.ones_like(real)) == 0
 
 
+def test_covariance_error_is_that_of_numpy() -> None:
+    real, fake = samples(seed=1), samples(40, seed=2)
+    R, S = (np.cov(features.T.numpy(), bias=True) for features in (real, fake))
+    expected = np.linalg.norm(S - R) / np.linalg.norm(R)
+    assert expected > 0.1
+    assert covariance_error(real, fake).item() == pytest.approx(expected)
+    assert covariance_error(real.float(), fake.float()).item() == pytest.approx(expected, rel=1e-5)
+    assert covariance_error(real, real.flip(0) + 7).item() == pytest.approx(0, abs=1e-12)
+    assert covariance_error(real, real.mean(0).expand(9, -1)).item() == pytest.approx(1)  # a generator that collapsed
+    assert covariance_error(torch.ones_like(real), fake) == 0
+
+
 # --- The window ---
 
 
@@ -144,6 +156,15 @@ def test_window_of_one_is_the_minibatch() -> None:
     window, batch = Window(1), samples(4, seed=1)
     window.push(samples(4, seed=2))
     assert torch.equal(window.joined(batch), batch)
+
+
+def test_cleared_window_is_a_new_one() -> None:
+    window, batches = Window(3), [samples(4, seed=seed) for seed in range(3)]
+    window.push(batches[0])
+    window.clear()
+    assert torch.equal(window.joined(batches[1]), batches[1])
+    window.push(batches[1])
+    assert torch.equal(window.joined(batches[2]), torch.cat(batches[1:]))
 
 
 def test_window_goes_on_where_it_was_saved() -> None:

@@ -83,8 +83,24 @@ def test_columns_are_ranked_by_themselves_and_without_what_is_masked() -> None:
     mask[:, 5], mask[:, 6] = True, False
     found = rank_rescale(rewards, mask)
     for t in range(6):
-        torch.testing.assert_close(found[mask[:, t], t], rescaled(rewards[mask[:, t], t]), rtol=0, atol=1e-12)
+        left = rewards[mask[:, t], t]
+        rank = (left > left[:, None]).sum(1) + (1.0 if t == 5 else 0.5)
+        expected = (12 * (0.5 - rank / len(left))).sigmoid()
+        torch.testing.assert_close(found[mask[:, t], t], expected, rtol=0, atol=1e-12)
     assert (found[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("delta", [12.0, 16.0])
+def test_ends_of_long_texts_weigh_as_much_as_beginnings(delta: float) -> None:
+    """With n of 64 sequences left the mean is 1/2; by the formula of the paper it would fall to almost 0."""
+    left = torch.arange(64)[:, None] < torch.arange(1, 64)  # 1, 2, ... 63 of them
+    found = rank_rescale(torch.rand(64, 63), left, delta=delta)
+    torch.testing.assert_close(found.sum(0) / left.sum(0), torch.full((63,), 0.5), rtol=0, atol=1e-12)
+    assert found[0, 0].item() == 0.5
+    by_the_formula = [rescaled(torch.rand(number)).mean().item() for number in (64, 3, 1)]
+    assert by_the_formula == pytest.approx([0.492, 0.334, 0.0025], abs=5e-4)
+    equal = rank_rescale(torch.ones(64, 63), left, delta=delta)
+    torch.testing.assert_close(equal, 0.5 * left, rtol=0, atol=1e-12)
 
 
 # --- Movement ---

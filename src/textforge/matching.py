@@ -34,9 +34,13 @@ def covariance_matching(real: Float[Tensor, "N F"], fake: Float[Tensor, "M F"], 
     return excess.to(fake.dtype)
 
 
-def _cholesky(features: Float[Tensor, "N F"], ridge: float) -> Float[Tensor, "F F"]:
+def _covariance(features: Float[Tensor, "N F"]) -> Float[Tensor, "F F"]:
     centred = (features - features.mean(0)).double()
-    covariance = centred.T @ centred / len(centred)
+    return centred.T @ centred / len(centred)
+
+
+def _cholesky(features: Float[Tensor, "N F"], ridge: float) -> Float[Tensor, "F F"]:
+    covariance = _covariance(features)
     factor: Tensor = torch.linalg.cholesky(
         covariance + ridge * torch.eye(len(covariance), dtype=torch.double, device=covariance.device)
     )
@@ -53,6 +57,14 @@ def mean_correlation(real: Float[Tensor, "N F"], fake: Float[Tensor, "M F"]) -> 
     scale = centred.norm(dim=1).prod()
     correlation: Tensor = centred.prod(0).sum() / scale
     return correlation.where(scale > 0, 0)
+
+
+def covariance_error(real: Float[Tensor, "N F"], fake: Float[Tensor, "M F"]) -> Float[Tensor, ""]:
+    """Return |S - R| / |R|, by Frobenius norms of the covariances R and S of the rows; 0 where R is 0."""
+    R, S = _covariance(real), _covariance(fake)
+    scale = R.norm()
+    error: Tensor = ((S - R).norm() / scale).where(scale > 0, 0)
+    return error.to(fake.dtype)
 
 
 class Window:
@@ -73,6 +85,10 @@ class Window:
     def push(self, features: Float[Tensor, "B F"]) -> None:
         """Keep this minibatch; let go of the oldest."""
         self._past.append(features.detach())
+
+    def clear(self) -> None:
+        """Let go of all minibatches."""
+        self._past.clear()
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         """Return the minibatches that are kept."""

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from textforge.decoding import Relaxed
+from textforge.decoding import NoiseGenerator, Relaxed, decode_relaxed
 from textforge.text import Vocabulary
 
 
@@ -25,18 +25,42 @@ def gumbel_softmax(
     return harden(soft) if straight_through else soft
 
 
-def soft_argmax(
-    logits: Float[Tensor, "B V"], sharpness: float, *, straight_through: bool = False
-) -> Float[Tensor, "B V"]:
+def soft_argmax(logits: Float[Tensor, "B V"], sharpness: float) -> Float[Tensor, "B V"]:
     """Return softmax(L logits), the argmax as the sharpness L grows (Zhang, Gan and Carin 2016, eq. 8)."""
-    soft = (sharpness * logits).softmax(-1)
-    return harden(soft) if straight_through else soft
+    return (sharpness * logits).softmax(-1)
 
 
 def harden(soft: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
     """Return the one-hot of the largest entry with the gradient of the soft row: the straight-through estimator."""
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
     return hard + (soft - soft.detach())  # the bracket is exactly zero
+
+
+def write_softly(
+    G: NoiseGenerator,
+    noise: Float[Tensor, "B Z"],
+    sharpness: float,
+    *,
+    threshold: float = 0.0,
+    straight_through: bool = False,
+) -> tuple[Relaxed, Float[Tensor, " N"]]:
+    """Write sentences by `soft_argmax`; return also the largest probability of each of their N words, padding left out.
+
+    Logits of at most `threshold` in absolute value count as 0 (Zhang, Gan and Carin 2016, below eq. 8). With
+    `straight_through` words are hardened; the probabilities are those of before.
+    """
+    largest: list[Tensor] = []
+
+    def relax(logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
+        if threshold:
+            logits = logits.where(logits.abs() > threshold, 0)
+        soft = soft_argmax(logits, sharpness)
+        largest.append(soft.detach().amax(1))
+        return harden(soft) if straight_through else soft
+
+    fake = decode_relaxed(G, noise, relax)
+    written = fake.tokens[:, : len(largest)] != G.vocabulary.pad
+    return fake, torch.stack(largest, 1)[written]
 
 
 def soften(

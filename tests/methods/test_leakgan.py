@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 import worlds
@@ -129,6 +130,21 @@ def test_transitions_begin_where_a_token_follows() -> None:
 
 
 # --- The Worker ---
+
+
+@pytest.mark.usefixtures("float64")
+def test_reward_of_sliding_goals_is_that_of_loops() -> None:
+    G, c = generator(LONG, step_size=3), 3
+    features, goals, _, _ = views(G, texts(LONG, 20))
+    found = leakgan.worker_reward(G, features, goals)
+    for b in range(20):
+        for t in range(1, 8):
+            values = [
+                F.cosine_similarity(features[b, t] - features[b, t - i], goals[b, t - i], dim=0).item()
+                for i in range(1, min(c, t) + 1)
+                if not torch.equal(features[b, t], features[b, t - i])
+            ]
+            assert found[b, t - 1].item() == pytest.approx(sum(values) / max(len(values), 1), abs=1e-12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -407,19 +423,22 @@ def test_managers_worth_is_the_rank_of_what_follows(tmp_path: Path, monkeypatch:
 
 
 def test_evaluation_is_at_temperature_1(tmp_path: Path) -> None:
-    """Whatever the temperature of training: the generator that a run leaves is the policy at 1."""
-    records: list[dict[str, Any]] = []
+    """Whatever the temperature of training: the likelihood that a run records is that of the policy at 1."""
     task = text_task()
     with observed(tmp_path, task) as run:
         G = LEAKGAN.train(tiny(LEAKGAN, {"temperature": 3.0}), task, run)
-    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
-        records.append(json.loads(line))
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     adversarial = [record for record in records if record["phase"] == "adversarial"]
-    assert {record["temperature"] for record in adversarial if "temperature" in record} == {1.0, 3.0}
+    assert {record["temperature"] for record in adversarial if "nll_valid" in record} == {1.0}
+    assert {record["temperature"] for record in adversarial if "reward" in record} == {3.0}
     assert isinstance(G, LeakGANGenerator)
-    tokens = sample(G, 10).tokens
-    assert torch.equal(G(tokens), G(tokens, 1.0))
-    assert not torch.equal(G(tokens), G(tokens, 3.0))
+    tokens = task.valid.batch(np.arange(len(task.valid)), None).tokens
+    features = G.leaked(tokens)
+    goals, mask = G.manager(features[:, :-1]), tokens != task.vocabulary.pad
+    at = {alpha: -(G.log_probs(tokens, goals, alpha) * mask).sum().item() / int(mask.sum()) for alpha in (1.0, 3.0)}
+    recorded = [record["nll_valid"] for record in adversarial if "nll_valid" in record][-1]
+    assert recorded == pytest.approx(at[1.0], rel=1e-5)
+    assert abs(recorded - at[3.0]) > 1e-3
 
 
 def test_temperature_of_training_is_that_of_adversarial_rounds_alone(
@@ -449,20 +468,53 @@ def test_temperature_of_training_is_that_of_adversarial_rounds_alone(
     assert set(seen) == {("text", 1.0), ("adversarial", 2.0)}
 
 
-def test_dropout_of_the_worker_acts_in_pretraining_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modes: dict[str, set[bool]] = {}
-    inner = LeakGANGenerator.log_probs
+def test_dropout_of_the_worker_acts_while_it_learns_from_text_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pretraining and in the epoch that follows the second round, and off again in the third."""
+    seen: list[tuple[str, bool, bool]] = []
+    inner, learn = LeakGANGenerator.log_probs, leakgan.learn_from_text
+    learning: list[str] = []
 
     def spy(self: LeakGANGenerator, *arguments: Any) -> Tensor:
         if torch.is_grad_enabled():
-            modes.setdefault(run.phase_now, set()).add(self.worker.dropout.training)
+            seen.append((run.phase_now, bool(learning), self.worker.dropout.training))
         return inner(self, *arguments)
 
+    def from_text(*arguments: Any) -> None:
+        learning.append("text")
+        learn(*arguments)
+        learning.pop()
+
     monkeypatch.setattr(LeakGANGenerator, "log_probs", spy)
+    monkeypatch.setattr(leakgan, "learn_from_text", from_text)
     task = text_task()
     with observed(tmp_path, task) as run:
+        run._evaluate = None  # its scores are not part of training
         LEAKGAN.train(tiny(LEAKGAN, {"dropout": 0.5}), task, run)
-    assert modes == {"pretrain": {True}, "adversarial": {False}}
+    game, text = ("adversarial", False, False), ("adversarial", True, True)
+    assert seen == [("pretrain", True, True)] * 4 + [game] * 2 + [text] * 3 + [game]
+
+
+@pytest.mark.parametrize(("interleave_lr", "later"), [(None, 0.25), (0.125, 0.125)])
+def test_interleaved_epochs_may_have_a_rate_of_their_own(
+    interleave_lr: float | None, later: float, tmp_path: Path
+) -> None:
+    rates: list[tuple[str, float]] = []
+    task = text_task()
+    with observed(tmp_path, task) as run:
+        step = run.step
+
+        def watched(optimizer: Any, loss: Tensor, clip: float | None = None) -> None:
+            rates.append((run.phase_now, optimizer.param_groups[0]["lr"]))
+            step(optimizer, loss, clip)
+
+        run.step = watched  # type: ignore[method-assign]
+        fields = {"pretrain_lr": 0.25, "interleave_lr": interleave_lr, "g_lr": 0.5, "d_lr": 0.75}
+        LEAKGAN.train(tiny(LEAKGAN, fields), task, run)
+    of_text = [pair for pair in rates if pair[1] not in {0.5, 0.75}]
+    assert of_text == [("pretrain", 0.25)] * 8 + [("adversarial", later)] * 6  # Manager and Worker: 4 each, 3 each
+    assert rates.count(("adversarial", 0.5)) == 6
 
 
 # --- Settings ---
@@ -492,7 +544,23 @@ def test_paper_settings() -> None:
         "token",
         "none",
     )
-    assert paper.temperature == 1.0
+    assert (paper.batch_size, paper.clip, paper.temperature) == (64, 5.0, 1.0)
+    assert (paper.pretrain_lr, paper.g_lr, paper.interleave_lr, paper.d_lr) == (1e-3, 1e-3, None, 5e-5)
+    assert (paper.pretrain_steps, paper.pretrain_every, paper.patience) == (12560, 1256, None)
+    assert (paper.rounds, paper.g_steps, paper.num_rollouts) == (800, 1, 4)
+    assert (paper.d_steps, paper.d_epochs, paper.negatives, paper.d_dropout, paper.d_l2) == (5, 3, 9984, 0.25, 0.2)
+    assert (leakgan.PRESETS["length-40"].pretrain_lr, leakgan.PRESETS["length-40"].g_lr) == (5e-4, 5e-4)
+    code = leakgan.PRESETS["released-code"]
+    assert (code.pretrain_lr, code.g_lr, code.d_lr, code.rescale_delta, code.mle_every) == (1.5e-3, 1.5e-3, 5e-5, 16, 0)
+
+
+def test_small_is_mostly_the_game() -> None:
+    """By rates times updates, an epoch of 10,000 lines is less than half of the rounds; a third of them follow it."""
+    small = leakgan.PRESETS["small"]
+    assert small.rounds % small.mle_every >= small.rounds / 3
+    assert small.interleave_lr is not None
+    epochs = small.rounds // small.mle_every
+    assert 2 * epochs * 157 * small.interleave_lr < small.rounds * small.g_steps * small.g_lr
 
 
 @pytest.mark.parametrize(
@@ -504,6 +572,7 @@ def test_paper_settings() -> None:
         ({"patience": 0}, "--patience must be at least 1"),
         ({"d_steps": 0}, "--d-steps must be at least 1"),
         ({"dropout": 1.1}, "--dropout must be at most 1"),
+        ({"interleave_lr": 0.0}, "--interleave-lr must be above 0"),
         ({"temperature": 0.0}, "--temperature must be above 0"),
         ({"rescale_delta": 0.0}, "--rescale-delta must be above 0"),
         ({"d_windows": ()}, "--d-windows takes pairs"),

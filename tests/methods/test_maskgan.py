@@ -7,6 +7,7 @@ nets/test_infilling.py, dropout and attention in nets/test_attention.py, the n-g
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ def test_present_tokens_are_copied_and_the_blanks_counted(mask: str, whole_rate:
     assert torch.equal(play.fake[present], play.real[present])
     assert torch.equal(play.masked[present], play.real[present])
     whole = (play.masked == vocabulary.mask).all(1)
-    assert torch.equal(play.free, whole[:, None])
     assert whole.all() if whole_rate == 1 else whole.any() == (whole_rate > 0)
     assert torch.equal((play.fake != vocabulary.pad)[~whole], (play.real != vocabulary.pad)[~whole])
     assert torch.equal(play.hidden[~whole], play.blank[~whole])
@@ -53,7 +53,7 @@ def test_with_nothing_blanked_the_text_comes_back_and_no_loss_is_left() -> None:
     logits = D(play.fake, play.masked).logits
     losses = [
         policy_gradient(G(play.fake, play.masked), advantage),
-        maskgan.infilling_discriminator_loss(logits, logits, play, label_matches_as_real=False),
+        maskgan.infilling_discriminator_loss(logits, logits, maskgan.labels_of_fills(config, play), play),
         maskgan.masked_mean(reward, play.blank),
     ]
     assert [loss.item() for loss in losses] == [0, 0, 0]
@@ -64,9 +64,9 @@ def test_with_nothing_blanked_the_text_comes_back_and_no_loss_is_left() -> None:
 def test_losses_and_rewards_have_nothing_to_do_with_present_positions(
     label_matches_as_real: bool, tmp_path: Path
 ) -> None:
-    config, G, D, play = plays({"whole_rate": 0.3})
+    config, G, D, play = plays({"whole_rate": 0.3, "label_matches_as_real": label_matches_as_real})
     real, fake = (torch.randn(play.real.shape, requires_grad=True) for _ in range(2))
-    loss = maskgan.infilling_discriminator_loss(real, fake, play, label_matches_as_real=label_matches_as_real)
+    loss = maskgan.infilling_discriminator_loss(real, fake, maskgan.labels_of_fills(config, play), play)
     of_real, of_fake = torch.autograd.grad(loss, [real, fake])
     assert torch.equal(of_real != 0, play.hidden)
     assert torch.equal(of_fake != 0, play.blank)
@@ -89,7 +89,7 @@ def test_losses_and_rewards_have_nothing_to_do_with_present_positions(
 
 
 def test_discriminator_loss_is_that_of_the_loops() -> None:
-    _, _, _, play = plays({"whole_rate": 0.3})
+    config, _, _, play = plays({"whole_rate": 0.3})
     match = play.fake == play.real
     play = maskgan.Play(**{**vars(play), "fake": torch.where(match.cumsum(1) > 1, play.real, play.fake)})
     real, fake = torch.randn(play.real.shape), torch.randn(play.real.shape)
@@ -103,8 +103,31 @@ def test_discriminator_loss_is_that_of_the_loops() -> None:
                     sign = -1 if matches and play.fake[b, t] == play.real[b, t] else 1
                     parts[1].append(-math.log(1 / (1 + math.exp(sign * fake[b, t]))))
         expected = sum(sum(part) / len(part) for part in parts) / 2
-        loss = maskgan.infilling_discriminator_loss(real, fake, play, label_matches_as_real=matches)
+        labels = maskgan.labels_of_fills(replace(config, label_matches_as_real=matches), play)
+        loss = maskgan.infilling_discriminator_loss(real, fake, labels, play)
         assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("label_matches_as_real", [False, True])
+def test_accuracy_is_the_share_of_verdicts_that_agree_with_the_labels(
+    label_matches_as_real: bool, tmp_path: Path
+) -> None:
+    config, _, D, play = plays({"label_matches_as_real": label_matches_as_real, "d_dropout": 0.0, "whole_rate": 0.3})
+    logged: dict[str, Tensor] = {}
+    with observed(tmp_path, text_task()) as run, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "step", lambda *arguments, **settings: None)
+        patch.setattr(run, "log", lambda **scalars: logged.update(scalars))
+        maskgan.train_discriminator(config, D, torch.optim.Adam(D.judging_parameters()), play, run)
+    of_real = (D(play.real, play.masked).logits > 0)[play.hidden].tolist()
+    of_fakes, matches = [], 0
+    for logit, fake, real in zip(
+        D(play.fake, play.masked).logits[play.blank], play.fake[play.blank], play.real[play.blank], strict=True
+    ):
+        matches += bool(fake == real and logit > 0)
+        of_fakes.append((logit > 0) == (label_matches_as_real and bool(fake == real)))
+    assert matches > 0  # there are fills on which the two labellings disagree
+    expected = (sum(of_real) / len(of_real) + sum(of_fakes) / len(of_fakes)) / 2
+    assert logged["d_accuracy"].item() == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("float64")
@@ -115,14 +138,15 @@ def test_best_discriminator_is_the_share_of_real_tokens_in_each_context(label_ma
     times = torch.randint(1, 9, (len(pairs),))
     context, real, fake = pairs.repeat_interleave(times, 0).T
     anywhere = torch.ones(len(real), 1, dtype=torch.bool)
-    play = maskgan.Play(real[:, None], real[:, None], fake[:, None], anywhere, anywhere, ~anywhere)
+    play = maskgan.Play(real[:, None], real[:, None], fake[:, None], anywhere, anywhere)
+    labels = maskgan.labels_of_fills(tiny(MASKGAN, {"label_matches_as_real": label_matches_as_real}), play)
     table = torch.zeros(2, 3, requires_grad=True)
     optimizer = torch.optim.LBFGS([table], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-16)
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         logits = (table[context, real][:, None], table[context, fake][:, None])
-        value = maskgan.infilling_discriminator_loss(*logits, play, label_matches_as_real=label_matches_as_real)
+        value = maskgan.infilling_discriminator_loss(*logits, labels, play)
         value.backward()
         return value
 
@@ -155,11 +179,14 @@ def test_advantage_is_the_return_less_the_value_within_its_bound(form: str) -> N
     assert (advantage[play.blank].abs() < 1.0).any()
 
 
-def test_reward_is_the_log_of_the_verdict_and_nothing_where_it_cannot_tell_and_the_length_is_free() -> None:
+def test_reward_is_the_log_of_twice_the_verdict_at_every_blank() -> None:
     _, _, D, play = plays({"whole_rate": 0.5})
     verdicts = D.eval()(play.fake, play.masked).logits.sigmoid()
-    expected = torch.where(play.free, 2 * verdicts, verdicts).log() * play.blank
-    torch.testing.assert_close(maskgan.rewards(D, play), expected.detach())
+    torch.testing.assert_close(maskgan.rewards(D, play), ((2 * verdicts).log() * play.blank).detach())
+    with torch.no_grad():
+        D.head.weight.zero_()
+        D.head.bias.zero_()
+    assert maskgan.rewards(D, play).abs().max() < 1e-6  # it cannot tell
 
 
 def test_loss_of_the_generator_reaches_neither_the_discriminator_nor_the_critic() -> None:
@@ -209,14 +236,14 @@ def test_encoder_and_decoder_begin_as_the_language_model(tmp_path: Path) -> None
 
 
 def test_maskmle_learns_from_blanks_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[tuple[Tensor, Tensor]] = []
+    found: list[float] = []
     forward = InfillingGenerator.forward
 
     def spy(self: InfillingGenerator, tokens: Tensor, masked: Tensor | None = None) -> Tensor:
         log_probs: Tensor = forward(self, tokens, masked)
         if torch.is_grad_enabled() and masked is not None and run.phase_now == "maskmle":
-            expected = -log_probs[(masked == self.vocabulary.mask) & (tokens != self.vocabulary.pad)].mean()
-            found.append((expected.detach(), torch.zeros(())))
+            blank = (masked == self.vocabulary.mask) & (tokens != self.vocabulary.pad)
+            found.append(-log_probs[blank].mean().item())
         return log_probs
 
     task = text_task()
@@ -232,7 +259,7 @@ def test_maskmle_learns_from_blanks_only(tmp_path: Path, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(run, "step", record)
         MASKGAN.train(tiny(MASKGAN, {"mle_steps": 3, "rounds": 1}), task, run)
-    assert losses == pytest.approx([expected.item() for expected, _ in found])
+    assert losses == pytest.approx(found)
     assert len(losses) == 3
 
 
@@ -320,6 +347,13 @@ def test_blanks_of_held_out_text_are_measured_always_the_same_ones(
     assert first["ngram_score"] == 0  # texts of three have no 4-grams
 
 
+def test_free_writing_is_scored_only_where_it_is_trained(tmp_path: Path) -> None:
+    task = text_task()
+    config, G, _ = players(World(task.vocabulary, task.max_length), {"whole_rate": 0.0})
+    with observed(tmp_path, task) as run, torch.no_grad():
+        assert set(maskgan.measurements(config, G, task, run)().scalars) == {"nll_masked", "perplexity_masked"}
+
+
 # --- Settings ---
 
 
@@ -329,6 +363,10 @@ def test_paper_settings() -> None:
     assert (paper.d_steps, paper.critic_step, paper.critic_trunk) == (3, "generator", False)
     assert (paper.returns, paper.advantage_clip, paper.clip) == ("from-here", 5.0, 10.0)
     assert (paper.label_matches_as_real, paper.whole_rate, paper.share_embedding) == (False, 0.0, True)
+    assert (paper.pretrain_batch_size, paper.batch_size, paper.d_pretrain_steps) == (20, 128, 100)
+    assert (paper.pretrain_lr, paper.d_pretrain_lr) == (7.4876e-4, 5e-3)
+    assert (paper.g_lr, paper.d_lr, paper.critic_lr) == (3.8877e-5, 5e-4, 5.1761e-7)
+    assert (paper.discount, paper.dropout, paper.d_dropout) == (0.89072, 0.5, 0.2806)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ CONTEXTS = {
     "one given": (FIXED, [MASK, 1, MASK]),
     "length given": (ENDING, [MASK, 1, MASK, END]),
     "length free": (ENDING, [MASK] * 4),
+    "open behind": (ENDING, [0, MASK, MASK, MASK]),
 }
 
 
@@ -36,12 +37,13 @@ def context(request: pytest.FixtureRequest) -> tuple[World, list[int]]:
 class TableJudge(InfillingDiscriminator):
     """A discriminator and a critic whose every answer is an arbitrary number that hangs on the prefix."""
 
-    def __init__(self, world: World, *, fault: bool = False) -> None:
+    def __init__(self, world: World, *, fault: bool = False, scale: float = 2.0) -> None:
         super().__init__(world.vocabulary, hidden_dim=2, num_layers=1, dropout=0.0)
         self.fault = fault  # the critic sees the token that it is a baseline for
+        self.scale = scale  # of the verdicts; 0: it cannot tell
 
     def forward(self, tokens: Tensor, masked: Tensor | None = None) -> Judgement:
-        logits = self.numbers(tokens, 1, 2.0)
+        logits = self.numbers(tokens, 1, self.scale)
         return Judgement(logits, logits[..., None])
 
     def critic(self, tokens: Tensor, *, trunk: bool = False) -> Tensor:
@@ -65,23 +67,23 @@ def every_play(world: World, masked: list[int]) -> maskgan.Play:
     fake = world.sequences[agree.all(1)]
     shown = row.expand(len(fake), -1)
     blank = (shown == world.vocabulary.mask) & (fake != world.vocabulary.pad)
-    free = torch.full((len(fake), 1), world is ENDING and bool((row == world.vocabulary.mask).all()))
-    return maskgan.Play(fake, shown, fake, blank, blank, free)
+    return maskgan.Play(fake, shown, fake, blank, blank)
 
 
 def row_of(play: maskgan.Play, k: int) -> maskgan.Play:
     return maskgan.Play(**{name: value[k : k + 1] for name, value in vars(play).items()})
 
 
-def exact_objective(G: InfillingGenerator, D: InfillingDiscriminator, play: maskgan.Play, discount: float) -> Tensor:
-    """The expected sum of discount^s r_s over the blanks, over all texts."""
+def exact_objective(
+    G: InfillingGenerator, D: InfillingDiscriminator, play: maskgan.Play, discount: float, constant: float
+) -> Tensor:
+    """The expected sum of discount^s (log D_s + constant) over the blanks, over all texts."""
     logits = D(play.fake, play.masked).logits
     total = torch.zeros(len(play.fake))
     for k in range(len(play.fake)):
         for s in range(play.fake.shape[1]):
             if play.blank[k, s]:
-                reward = logits[k, s].sigmoid().log() + (math.log(2) if play.free[k] else 0)
-                total[k] += discount**s * reward
+                total[k] += discount**s * (logits[k, s].sigmoid().log() + constant)
     probs: Tensor = G(play.fake, play.masked).sum(1).exp()
     return (probs * total).sum()
 
@@ -109,12 +111,36 @@ def test_expected_gradient_is_that_of_the_expected_return_whatever_the_baseline(
     world, masked = context
     config, G, _ = players(world, {"returns": form, "discount": discount, "advantage_clip": 1e9})
     play, D = every_play(world, masked), TableJudge(world)
-    exact = worlds.gradient(exact_objective(G, D, play, discount), G)
+    exact = worlds.gradient(exact_objective(G, D, play, discount, math.log(2)), G)
     assert exact.abs().max() > 0.01
     mean, _ = expected_estimate(config, G, D, play)
     torch.testing.assert_close(mean, exact, rtol=0, atol=1e-10)
     leaking, _ = expected_estimate(config, G, TableJudge(world, fault=True), play)
     assert (leaking - exact).abs().max() > 0.01  # a baseline that sees its own token does harm
+
+
+@pytest.mark.usefixtures("float64")
+def test_constant_in_the_reward_changes_no_gradient_but_where_the_length_is_open(
+    context: tuple[World, list[int]],
+) -> None:
+    world, masked = context
+    _, G, _ = players(world, {})
+    play, D = every_play(world, masked), TableJudge(world)
+    plain, shifted = (worlds.gradient(exact_objective(G, D, play, 0.7, c), G) for c in (0.0, math.log(2)))
+    is_open = world is ENDING and masked[-1] == MASK
+    assert ((plain - shifted).abs().max() > 0.01) == is_open
+    if not is_open:
+        torch.testing.assert_close(plain, shifted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("form", ["from-start", "from-here"])
+def test_nothing_is_learnt_from_who_cannot_tell(form: str, context: tuple[World, list[int]]) -> None:
+    world, masked = context
+    config, G, _ = players(world, {"returns": form, "discount": 0.7, "advantage_clip": 1e9})
+    mean, square = expected_estimate(config, G, TableJudge(world, scale=0.0), every_play(world, masked))
+    assert square > 0.01  # each text by itself pulls, by the critic's error
+    torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-10)
 
 
 @pytest.mark.usefixtures("float64")
@@ -125,7 +151,9 @@ def test_discounted_from_each_token_on_it_is_the_gradient_of_every_choice_by_its
     play, D = every_play(world, masked), TableJudge(world)
     log_probs, logits = G(play.fake, play.masked), D(play.fake, play.masked).logits
     rewards = {
-        tuple(row[: t + 1].tolist()): logits[k, t].sigmoid().log() for k, row in enumerate(play.fake) for t in range(3)
+        tuple(row[: t + 1].tolist()): (2 * logits[k, t].sigmoid()).log()
+        for k, row in enumerate(play.fake)
+        for t in range(3)
     }
     chances = {tuple(row[: t + 1].tolist()): log_probs[k, t].exp() for k, row in enumerate(play.fake) for t in range(3)}
 
@@ -158,9 +186,7 @@ def test_a_fitted_critic_makes_the_gradient_less_noisy(tmp_path: Path) -> None:
         run.setup("critic", D, optimizer)
         for _ in range(80):
             fake = infill(G, play.masked.repeat(4, 1)).tokens
-            of_fakes = maskgan.Play(
-                fake, play.masked.repeat(4, 1), fake, fake >= 0, fake >= 0, torch.zeros(len(fake), 1) > 0
-            )
+            of_fakes = maskgan.Play(fake, play.masked.repeat(4, 1), fake, fake >= 0, fake >= 0)
             target = maskgan.returns(config, maskgan.rewards(D, of_fakes))
             maskgan.train_critic(config, D, optimizer, of_fakes, target, run)
     _, with_critic = expected_estimate(config, G, D, play)

@@ -1,7 +1,8 @@
 """The objectives, their signs and where their gradients go; the order of the algorithm; the auto-encoder.
 
 The discrepancy itself is tested in test_mmd.py, means and covariances and windows in test_matching.py, soft labels in
-nets/test_textgan_heads.py, swaps in text/test_swap.py, the score by a density in metrics/test_kde.py.
+nets/test_textgan_heads.py, swaps in text/test_swap.py, the score by a density in metrics/test_kde.py, soft words in
+test_relaxations.py.
 """
 
 import copy
@@ -23,11 +24,12 @@ from textforge.losses import discriminator_loss
 from textforge.matching import Window, covariance_matching, mean_matching
 from textforge.methods import textgan
 from textforge.mmd import mmd2
+from textforge.nets.feature_cnn import FeatureCNN
 from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.nets.textgan_heads import MatchingDiscriminator
 from textforge.oracles.table import random_table
-from textforge.text import Stream
-from textforge.text.swap import swap_two
+from textforge.relaxations import write_softly
+from textforge.text import Stream, swap_two
 
 TEXTGAN: Any = textgan
 
@@ -54,9 +56,8 @@ def real_tokens(num: int = 8) -> Tensor:
     return Stream(task.train, num, width=task.max_length, seed=0).next().tokens
 
 
-def write(G: NoiseGateLSTM, noise: Tensor, sharpness: float = 1.0, **fields: Any) -> Relaxed:
-    settings = {"straight_through": False, "words": None} | fields
-    return textgan.write_softly(G, noise, sharpness=sharpness, **settings)[0]
+def write(G: NoiseGateLSTM, noise: Tensor) -> Relaxed:
+    return write_softly(G, noise, 1.0)[0]
 
 
 # --- Signs ---
@@ -127,7 +128,7 @@ def watched(
     adversarial phase.
     """
     seen, task = Seen(), oracle_task(random_table(seed=1), 64)
-    next_batch, noise, write_softly = Stream.next, NoiseGateLSTM.noise, textgan.write_softly
+    next_batch, noise = Stream.next, NoiseGateLSTM.noise
 
     def next_(stream: Stream) -> Any:
         batch = next_batch(stream)
@@ -139,9 +140,9 @@ def watched(
         return seen.noise[-1]
 
     def write_(*arguments: Any, **settings: Any) -> Any:
-        fake, max_prob = write_softly(*arguments, **settings)
+        fake, largest = write_softly(*arguments, **settings)
         seen.fake.append(fake)
-        return fake, max_prob
+        return fake, largest
 
     monkeypatch.setattr(Stream, "next", next_)
     monkeypatch.setattr(NoiseGateLSTM, "noise", noise_)
@@ -236,21 +237,33 @@ def test_noise_is_fresh_and_real_sentences_are_new_at_every_step(
 def test_means_and_covariances_are_over_the_last_minibatches(
     matching: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the generator's steps, warm-up included, three at most, one of which has a gradient."""
+    """Of three, from the first step on, all of which were written in that phase; the warm-up matches means."""
     function: Any = {"mm": mean_matching, "cm": covariance_matching}[matching]
     sizes: list[tuple[int, int]] = []
+    written: list[tuple[int, Tensor]] = []  # what D made of sentences of so many words, before it was trained on them
+    features = MatchingDiscriminator.features
 
     def spy(real: Tensor, fake: Tensor, **settings: Any) -> Tensor:
+        of_d = len(sizes) % 3 == 2
+        past = written[-2:] if of_d else written[-3:-1]
+        torch.testing.assert_close(fake[:16], torch.cat([rows for _, rows in past]), rtol=0, atol=0)
+        assert {words for words, _ in past} == {2 if run.phase_now == "warm-up" else task.max_length}
         sizes.append((len(real), len(fake)))
         value: Tensor = function(real, fake, **settings)
         return value
 
+    def read(D: MatchingDiscriminator, sequences: Any) -> Tensor:
+        found = features(D, sequences)
+        if isinstance(sequences, tuple):
+            written.append((len(sequences), found.detach()))
+        return found
+
     monkeypatch.setattr(textgan, function.__name__, spy)
-    trained(tmp_path, TEXTGAN, tiny(TEXTGAN, {"matching": matching, "window": 3}), text_task())
-    rows = [rows for rows, _ in sizes]
-    assert [fake for _, fake in sizes] == rows
-    warm_up = [8, 16, 24]  # two of G, one of D
-    assert rows == (warm_up if matching == "mm" else []) + [24] * 6
+    monkeypatch.setattr(MatchingDiscriminator, "features", read)
+    task, config = text_task(), tiny(TEXTGAN, {"matching": matching, "window": 3, "warmup_words": 2})
+    with observed(tmp_path, task) as run:
+        TEXTGAN.train(config, task, run)
+    assert sizes == [(24, 24)] * (9 if matching == "mm" else 6)  # two of G and one of D a round, one of them a warm-up
 
 
 def test_mmd_is_of_one_minibatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +288,7 @@ def test_mmd_is_of_one_minibatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_soft_words_are_distributions_around_the_words_that_are_sampled(straight_through: bool) -> None:
     _, G, _ = players({}, std=1.0)
     noise = G.noise(64)
-    fake, max_prob = textgan.write_softly(G, noise, sharpness=1e4, straight_through=straight_through, words=None)
+    fake, largest = write_softly(G, noise, 1e4, straight_through=straight_through)
     blank = torch.full((64, G.max_length), G.vocabulary.pad)
     hard = decode(G, blank, torch.zeros_like(blank, dtype=torch.bool), context=noise).tokens
     assert (fake.tokens == hard).all(1).float().mean() > 0.95  # near-ties are mixed at any sharpness
@@ -284,32 +297,43 @@ def test_soft_words_are_distributions_around_the_words_that_are_sampled(straight
         torch.testing.assert_close(row.sum(1), torch.ones(64))
         if straight_through:
             assert (row.amax(1) == 1).all()
-    assert 0.9 < max_prob <= 1
+    assert 0.9 < largest.mean() <= 1
 
 
 @pytest.mark.usefixtures("float64")
-def test_mean_largest_probability_leaves_padding_out() -> None:
+def test_largest_probabilities_leave_padding_out() -> None:
     _, G, _ = players({}, std=1.0)
     noise = G.noise(40)
-    fake, max_prob = textgan.write_softly(G, noise, sharpness=0.5, straight_through=False, words=None)
-    largest = torch.stack([row.amax(1) for row in fake.rows], 1)[fake.tokens != G.vocabulary.pad]
+    fake, largest = write_softly(G, noise, 0.5)
+    expected = torch.stack([row.amax(1) for row in fake.rows], 1)[fake.tokens != G.vocabulary.pad]
     assert (fake.tokens == G.vocabulary.pad).any()
-    assert max_prob.item() == pytest.approx(largest.mean().item())
-    hardened = textgan.write_softly(G, noise, sharpness=0.5, straight_through=True, words=1)[1]
-    assert hardened < 0.99  # of the soft rows behind the hard ones
+    torch.testing.assert_close(largest, expected)
+    hardened = write_softly(G, noise, 0.5, straight_through=True)[1]
+    assert hardened.mean() < 0.99  # of the soft rows behind the hard ones
 
 
 def test_warm_up_matches_means_of_shortened_sentences_at_the_first_sharpness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[str, int, float]] = []
+    calls: list[tuple[str, float]] = []
+    read: list[tuple[str, int]] = []
     matched: list[tuple[str, str]] = []
-    write_softly, matching_term = textgan.write_softly, textgan.matching_term
+    matching_term, forward = textgan.matching_term, FeatureCNN.forward
+    features = MatchingDiscriminator.features
 
-    def write_(*arguments: Any, **settings: Any) -> Any:
-        fake, max_prob = write_softly(*arguments, **settings)
-        calls.append((run.phase_now, len(fake.rows), settings["sharpness"]))
-        return fake, max_prob
+    def write_(G: Any, noise: Tensor, sharpness: float, **settings: Any) -> Any:
+        calls.append((run.phase_now, sharpness))
+        return write_softly(G, noise, sharpness, **settings)
+
+    def judge(cnn: FeatureCNN, sequences: Any) -> Any:
+        if isinstance(sequences, tuple):
+            read.append((run.phase_now, len(sequences)))
+        return forward(cnn, sequences)
+
+    def look(D: MatchingDiscriminator, sequences: Any) -> Any:
+        if isinstance(sequences, tuple):
+            read.append((run.phase_now, len(sequences)))
+        return features(D, sequences)
 
     def matching_term_(config: Any, matching: str, *arguments: Any) -> Any:
         matched.append((run.phase_now, matching))
@@ -317,14 +341,17 @@ def test_warm_up_matches_means_of_shortened_sentences_at_the_first_sharpness(
 
     monkeypatch.setattr(textgan, "write_softly", write_)
     monkeypatch.setattr(textgan, "matching_term", matching_term_)
+    monkeypatch.setattr(FeatureCNN, "forward", judge)
+    monkeypatch.setattr(MatchingDiscriminator, "features", look)
     task = text_task()
-    fields = {"warmup_words": 2, "warmup_rounds": 2, "rounds": 3, "g_steps": 1, "sharpness": 9.0}
+    fields: dict[str, Any] = {"warmup_words": 2, "warmup_rounds": 2, "rounds": 3, "g_steps": 1}
+    fields |= {"sharpness_start": 1.0, "sharpness": 9.0}
     with observed(tmp_path, task) as run:
         TEXTGAN.train(tiny(TEXTGAN, fields), task, run)
     whole = task.max_length
     assert whole > 2
-    assert calls[:4] == [("warm-up", 2, 1.0)] * 4
-    assert calls[4:] == [("adversarial", whole, value) for value in (1.0, 1.0, 5.0, 5.0, 9.0, 9.0)]
+    assert calls == [("warm-up", 1.0)] * 4 + [("adversarial", value) for value in (1.0, 1.0, 5.0, 5.0, 9.0, 9.0)]
+    assert read == [("warm-up", 2)] * 4 + [("adversarial", whole)] * 6
     assert matched == [("warm-up", "mm")] * 4 + [("adversarial", "mmd")] * 6
 
 
@@ -453,9 +480,13 @@ def test_paper_settings() -> None:
     # what is ours is off
     assert (paper.square_root, paper.straight_through) == (False, False)
     assert (paper.code_noise, paper.blind, paper.prior_weight) == (0, 0, 0)
-    assert paper.sharpness_start == paper.sharpness
+    assert paper.sharpness_start is None
     released = textgan.PRESETS["released"]
     assert (released.bandwidths, released.square_root, released.g_steps) == ((20,), True, 1)
+    assert (released.recon_weight, released.sharpness, released.d_lr) == (0.001, 1e3, 1e-4)
+    assert (released.swap_steps, released.warmup_rounds) == (0, 0)
+    assert released.rounds * released.g_steps * released.batch_size == 16 * 10**6  # 16 epochs of a million sentences
+    assert paper.rounds * paper.g_steps * paper.batch_size == pytest.approx(50 * 10**6, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -471,6 +502,11 @@ def test_paper_settings() -> None:
         ({"soft_label": 0.5}, "--soft-label must be at most 0.49"),
         ({"recon_weight": -0.1}, "--recon-weight must be at least 0"),
         ({"sharpness": 0.0}, "--sharpness must be above 0"),
+        ({"sharpness_start": 0.0}, "--sharpness-start must be above 0"),
+        (
+            {"sharpness_start": 1.0, "rounds": 1},
+            "--sharpness-start 1.0 goes .* in at least 2 rounds, not in --rounds 1",
+        ),
         ({"ridge": 0.0}, "--ridge must be above 0"),
         ({"bandwidths": ()}, "--bandwidths takes numbers above 0"),
         ({"bandwidths": (1.0, 0.0)}, "--bandwidths takes numbers above 0"),

@@ -15,8 +15,9 @@ import torch
 from tasks import QUIET, SENTENCES, Observed, text_task, tiny, trained
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim import Adam
 
-from textforge import methods, relaxations
+from textforge import methods
 from textforge.decoding import decode
 from textforge.errors import CallError
 from textforge.matching import Window, covariance_matching
@@ -24,6 +25,7 @@ from textforge.methods import textgan_workshop
 from textforge.methods.textgan_workshop import Config, Writer
 from textforge.nets.feature_cnn import FeatureCNN
 from textforge.nets.noise_lstm import NoiseGateLSTM
+from textforge.relaxations import write_softly
 from textforge.text import Stream, swap_two
 
 METHOD = methods.load("textgan_workshop")
@@ -183,15 +185,28 @@ def test_five_generator_updates_then_one_of_the_discriminator(spied: Spied) -> N
     assert [name for name, _ in spied.losses] == [*["generator"] * 5, "discriminator"] * 3
 
 
+def test_each_network_has_its_rate_and_the_generator_its_epsilon(tmp_path: Path) -> None:
+    rates = {"pretrain_lr": 0.03, "g_lr": 0.02, "d_lr": 0.01}
+    counts = {"pretrain_steps": 3, "swap_steps": 2, "rounds": 2, "g_steps": 5}
+    run = trained(tmp_path, METHOD, config(**rates, **counts, g_eps=1e-4), TASK)
+    names = {0.03: "pretrain", 0.02: "g", 0.01: "d"}
+    steps = [(phase, names[optimizer.param_groups[0]["lr"]]) for phase, optimizer in run.steps]
+    expected = [("pretrain", "pretrain")] * 3 + [("discriminator", "d")] * 2
+    assert steps == expected + [("adversarial", player) for player in "gggggd" * 2]
+    assert {type(optimizer) for _, optimizer in run.steps} == {Adam}
+    epsilons = {optimizer.param_groups[0]["lr"]: optimizer.param_groups[0]["eps"] for _, optimizer in run.steps}
+    assert epsilons == {0.03: 1e-8, 0.02: 1e-4, 0.01: 1e-8}
+
+
 def test_losses_are_those_of_the_equations(spied: Spied, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the features of each minibatch, by NumPy with explicit inverses, over the last three of them."""
+    """From the features of each minibatch, by NumPy with explicit inverses, over three of them from the start on."""
     seen: dict[str, list[np.ndarray]] = {"real": [], "fake": []}
     logits: list[Tensor] = []
     forward = FeatureCNN.forward
 
     def features(self: FeatureCNN, sequences: Any) -> Tensor:
         found: Tensor = self.extractor(sequences)
-        if spied.phase_now == "adversarial" and not self.head.weight.requires_grad:
+        if not torch.is_grad_enabled() or not self.head.weight.requires_grad:
             seen["real" if isinstance(sequences, Tensor) else "fake"].append(found.detach().double().numpy())
         return found
 
@@ -204,9 +219,10 @@ def test_losses_are_those_of_the_equations(spied: Spied, monkeypatch: pytest.Mon
     monkeypatch.setattr(FeatureCNN, "forward", judge)
     textgan_workshop.train(config(window=3, ridge=0.05, g_steps=4, rounds=2), TASK, spied)
     generator = [loss for name, loss in spied.losses if name == "generator"]
-    assert len(generator) == len(seen["real"]) == len(seen["fake"]) == 8
+    assert len(generator) == 8
+    assert len(seen["real"]) == len(seen["fake"]) == 2 + 8  # two to begin with
     for newest, loss in enumerate(generator):
-        real, fake = (np.concatenate(seen[side][max(0, newest - 2) : newest + 1]) for side in ("real", "fake"))
+        real, fake = (np.concatenate(seen[side][newest : newest + 3]) for side in ("real", "fake"))
         R, S = (np.cov(rows.T, bias=True) + 0.05 * np.eye(rows.shape[1]) for rows in (real, fake))
         d = real.mean(0) - fake.mean(0)
         inverse = np.linalg.inv(R), np.linalg.inv(S)
@@ -215,18 +231,18 @@ def test_losses_are_those_of_the_equations(spied: Spied, monkeypatch: pytest.Mon
     discriminator = [loss for name, loss in spied.losses if name == "discriminator"]
     for loss, (real_logits, fake_logits) in zip(discriminator, [logits[-4:-2], logits[-2:]], strict=True):
         d_real, d_fake = real_logits.double().sigmoid(), fake_logits.double().sigmoid()
-        expected = -(d_real.log().mean() + (1 - d_fake).log().mean()) / 2  # eq. (6), mean over both halves
+        expected = -(d_real.log().mean() + (1 - d_fake).log().mean()) / 2  # half of eq. (6)
         assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_sharpness_is_annealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[float] = []
 
-    def spy(logits: Tensor, sharpness: float) -> Tensor:
+    def spy(G: Any, noise: Tensor, sharpness: float, **settings: Any) -> Any:
         used.append(sharpness)
-        return relaxations.soft_argmax(logits, sharpness)
+        return write_softly(G, noise, sharpness, **settings)
 
-    monkeypatch.setattr(textgan_workshop, "soft_argmax", spy)
+    monkeypatch.setattr(textgan_workshop, "write_softly", spy)
     trained(tmp_path, METHOD, config(sharpness_start=1.0, sharpness=9.0, sharpness_rounds=3, rounds=4), TASK)
     assert list(dict.fromkeys(used)) == [1.0, 5.0, 9.0]
 
@@ -382,6 +398,7 @@ def test_paper_settings() -> None:
     assert (paper.g_lr, paper.d_lr, paper.ridge) == (1e-4, 1e-4, 0.1)
     assert (paper.covariance, paper.d_head_dim, paper.threshold) == ("estimated", None, 1.0)
     assert (paper.straight_through, paper.code_noise, paper.prior_weight) == (False, 0.0, 0.0)
+    assert (paper.sharpness, paper.sharpness_start, paper.sharpness_rounds) == (1e3, None, 0)
     networks = textgan_workshop.networks(paper, TASK.vocabulary, TASK.max_length)
     assert networks["generator"].noise_dim == networks["discriminator"].num_features == 900
 
@@ -396,6 +413,7 @@ def test_paper_settings() -> None:
         ({"threshold": -0.1}, "--threshold must be at least 0"),
         ({"ridge": 0.0}, "--ridge must be above 0"),
         ({"sharpness": 0.0}, "--sharpness must be above 0"),
+        ({"sharpness_start": 1.0}, "--sharpness-start 1.0 goes .* in at least 2 rounds, not in --sharpness-rounds 0"),
         ({"unroll_lr": 0.0}, "--unroll-lr must be above 0"),
         ({"d_windows": ()}, "--d-windows takes pairs"),
         ({"code_windows": ((0, 3),)}, "--code-windows takes pairs"),

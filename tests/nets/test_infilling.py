@@ -236,18 +236,17 @@ def test_critic_sees_only_what_stands_before() -> None:
         assert (after[t + 1 :] != values[t + 1 :]).all()
 
 
+@pytest.mark.parametrize("shares", [False, True])
 @pytest.mark.parametrize("trunk", [False, True])
-def test_critic_trains_its_head_and_the_layers_below_on_request(trunk: bool) -> None:
-    D = judge(FIXED)
+def test_critic_trains_its_head_and_the_layers_below_on_request(trunk: bool, shares: bool) -> None:
+    D = judge(FIXED, shared=wide(FIXED).embedding if shares else None)
     D.critic(FIXED.sequences, trunk=trunk).sum().backward()
-    trained = {name for name, parameter in D.named_parameters() if parameter.grad is not None}
-    expected = {name for name, _ in D.named_parameters() if name.startswith("critic_head.")}
-    if trunk:
-        expected |= {name for name, _ in D.named_parameters() if name.startswith("decoder.")}
-        assert "embedding.weight" in trained
-    assert trained - {"embedding.weight"} == expected
-    named = dict(D.named_parameters())
-    assert {id(named[name]) for name in expected} == {id(p) for p in D.critic_parameters(trunk=trunk)}
+    below = {"decoder"} | (set() if shares else {"embedding"})
+    parts = {"critic_head"} | (below if trunk else set())
+    expected = {name for name, _ in D.named_parameters() if name.split(".")[0] in parts}
+    names = {id(parameter): name for name, parameter in D.named_parameters()}
+    assert {name for name, parameter in D.named_parameters() if parameter.grad is not None} == expected
+    assert sorted(names[id(parameter)] for parameter in D.critic_parameters(trunk=trunk)) == sorted(expected)
 
 
 def test_a_shared_embedding_belongs_to_the_generator() -> None:

@@ -37,4 +37,14 @@ LINES: dict[str, Any] = {
     "d_embedding_dim": 32,
     "d_hidden_dim": 64,
 }
-TABLE: dict[str, Any] = LINES | {"batch_size": 64, "lr": 5e-3, "d_lr": 5e-3}
+TABLE: dict[str, Any] = LINES | {
+    "batch_size": 128,
+    "rounds": 250,
+    "tau_start": 0.5,
+    "tau_end": 0.5,
+    "confidence": 0.9,
+    "confidence_end": 0.9,
+    "confuse": True,
+    "lr": 5e-3,
+    "d_lr": 5e-3,
+}

@@ -9,6 +9,7 @@ FURTHER: dict[str, dict[str, Any]] = {
         "normalise_goal": True,
         "baseline": "leave-one-out",
         "temperature": 1.5,
+        "interleave_lr": 0.002,
         "g_steps": 2,
         "rounds": 2,
     },
@@ -25,7 +26,7 @@ LINES: dict[str, Any] = {
     "g_lr": 0.005,
     "negatives": 32,
 }
-TABLE: dict[str, Any] = {  # by likelihood: intrinsic rewards alone lead away from the truth (docs/methods/leakgan.md)
+TABLE: dict[str, Any] = {  # mostly by likelihood: the intrinsic reward has no term for the distribution of the text
     "pretrain_steps": 120,
     "pretrain_every": 60,
     "pretrain_lr": 0.02,

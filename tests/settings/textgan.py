@@ -4,7 +4,7 @@ from typing import Any
 
 FURTHER: dict[str, dict[str, Any]] = {
     "compressed": {"matching": "mmd-l", "square_root": True, "code": "latent"},
-    "noisy": {"code_noise": 0.5, "blind": 0.3, "prior_weight": 1.0, "sharpness": 3.0},
+    "noisy": {"code_noise": 0.5, "blind": 0.3, "prior_weight": 1.0, "sharpness_start": 1.0, "sharpness": 3.0},
     "means": {"matching": "mm", "straight_through": True, "sharpness": 5.0, "rounds": 3},
     "covariances": {"matching": "cm", "warmup_words": None, "kernel": "mean", "soft_label": 0.0},
 }
@@ -20,7 +20,6 @@ LINES: dict[str, Any] = {
     "rounds": 10,
     "g_lr": 2e-4,
     "sharpness": 10.0,
-    "sharpness_start": 10.0,
 }
 TABLE: dict[str, Any] = {
     "pretrain_steps": 2,  # which change next to nothing: what is learnt is learnt from the features of D
@@ -34,5 +33,4 @@ TABLE: dict[str, Any] = {
     "d_windows": ((1, 8), (2, 16), (3, 32)),
     "code": "latent",
     "sharpness": 50.0,
-    "sharpness_start": 50.0,
 }

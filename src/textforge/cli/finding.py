@@ -24,10 +24,11 @@ def methods_command(arguments: Sequence[str]) -> None:
     parse(Methods, arguments, "methods")
     from textforge import methods
 
+    width = max(map(len, methods.names()))
     for name in methods.names():
         module = methods.find(name)
         summary = (module.__doc__ or "").splitlines()[0]
-        print(f"{name:<12} {summary}\n{'':<12} presets: {', '.join(module.PRESETS)}")
+        print(f"{name:<{width}} {summary}\n{'':<{width}} presets: {', '.join(module.PRESETS)}")
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class Config:
     """alpha of the policy that is trained and sampled in adversarial rounds; 1 [C, synthetic]. Never in evaluation."""
     mle_every: int = 15
     """An epoch on real text follows each so many adversarial rounds [P]; 0: never [C, synthetic]."""
+    interleave_lr: float | None = None
+    """Learning rate of those epochs; None: that of pretraining."""
 
     d_steps: int = 5
     """Times a turn that the discriminator gets fresh negatives [C]."""
@@ -124,7 +126,8 @@ class Config:
         at_least(1, self, "d_embedding_dim")
         at_least(0, self, "rounds", "num_rollouts", "mle_every", "d_l2", "dropout", "d_dropout")
         at_most(1, self, "dropout", "d_dropout")
-        above(0, self, "clip", "init_std", "pretrain_lr", "g_lr", "d_lr", "rescale_delta", "temperature")
+        above(0, self, "clip", "init_std", "pretrain_lr", "g_lr", "interleave_lr", "d_lr")
+        above(0, self, "rescale_delta", "temperature")
         if self.d_windows is not None and (not self.d_windows or min(map(min, self.d_windows)) < 1):
             raise CallError(f"--d-windows takes pairs of sizes and numbers of kernels above 0, not {self.d_windows}")
         if self.batch_size == 1:
@@ -143,10 +146,12 @@ SMALL = Config(
     pretrain_every=200,
     pretrain_lr=4e-3,
     patience=4,
-    rounds=15,
+    rounds=25,
+    g_steps=2,
     g_lr=1e-4,
     rollout_every="segment",
     baseline="leave-one-out",
+    interleave_lr=1e-5,
     d_steps=1,
     d_epochs=1,
     negatives=512,
@@ -255,7 +260,9 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             G.leaked.leak(D)
         learn_from_text(config, G, from_text, real, run)
 
-    G.worker.dropout.eval()  # from here on the gradient is that of the policy which is sampled
+    for optimizer in (from_text["manager"], from_text["worker"]):
+        optimizer.param_groups[0]["lr"] = config.interleave_lr or config.pretrain_lr
+    G.worker.dropout.eval()  # in the game, the gradient is that of the policy which is sampled
     for round_ in run.phase("adversarial", config.rounds, measure=at_temperature_1):
         G.leaked.leak(D)
         reward_of = verdict(D)
@@ -283,8 +290,10 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             run.step(worker_optimizer, policy_gradient(log_probs, reward), clip=config.clip)  # eq. (8)
         run.log(temperature=config.temperature)
         if config.mle_every and (round_ + 1) % config.mle_every == 0:
+            G.worker.dropout.train()
             for _ in range(-(-len(task.train) // config.batch_size)):
                 learn_from_text(config, G, from_text, real, run)
+            G.worker.dropout.eval()
         train_discriminator(config, G, D, d_optimizer, positives, run)
     return G
 

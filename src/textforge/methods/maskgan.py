@@ -235,7 +235,7 @@ class Play:
     """Texts, what of them the generator was shown, and what it made of that.
 
     `masked` is m(x), `fake` the filled text x~. Of the blanks, `hidden` marks those that hold a real token in `real`,
-    `blank` those that hold a fill in `fake`: the same, unless a text whose length was `free` ended elsewhere.
+    `blank` those that hold a fill in `fake`: the same, unless a text whose length was free ended elsewhere.
     """
 
     real: Int[Tensor, "B T"]
@@ -243,7 +243,6 @@ class Play:
     fake: Int[Tensor, "B T"]
     hidden: Bool[Tensor, "B T"]
     blank: Bool[Tensor, "B T"]
-    free: Bool[Tensor, "B 1"]
 
 
 def with_blanks(config: Config, tokens: Int[Tensor, "B T"], vocabulary: Vocabulary) -> Int[Tensor, "B T"]:
@@ -263,37 +262,43 @@ def filled(config: Config, G: InfillingGenerator, tokens: Int[Tensor, "B T"]) ->
     masked = with_blanks(config, tokens, vocabulary)
     unknown = masked == vocabulary.mask
     fake = decode(G, tokens, ~unknown, context=masked)
-    free = unknown.all(1, keepdim=True) & (vocabulary.eos is not None)
-    return Play(tokens, masked, fake.tokens, unknown & (tokens != vocabulary.pad), unknown & fake.mask, free)
+    return Play(tokens, masked, fake.tokens, unknown & (tokens != vocabulary.pad), unknown & fake.mask)
 
 
 def train_discriminator(config: Config, D: InfillingDiscriminator, optimizer: Optimizer, play: Play, run: Run) -> None:
     """Descend -log D on the real tokens and -log(1 - D) on the fills, at the blanks."""
     real, fake = D(play.real, play.masked).logits, D(play.fake, play.masked).logits
-    loss = infilling_discriminator_loss(real, fake, play, label_matches_as_real=config.label_matches_as_real)
+    labels = labels_of_fills(config, play)
+    loss = infilling_discriminator_loss(real, fake, labels, play)
     run.step(optimizer, loss, clip=config.clip)
-    right = masked_mean((real > 0).to(real.dtype), play.hidden) + masked_mean((fake < 0).to(fake.dtype), play.blank)
-    run.log(d_loss=loss, d_accuracy=right / 2)
+    of_real = masked_mean((real > 0).to(real.dtype), play.hidden)
+    of_fakes = masked_mean(((fake > 0) == labels).to(fake.dtype), play.blank)
+    run.log(d_loss=loss, d_accuracy=(of_real + of_fakes) / 2)
+
+
+def labels_of_fills(config: Config, play: Play) -> Bool[Tensor, "B T"]:
+    """Return which fills are labelled real: none, or by the paper's equation those that equal the true token."""
+    return (play.fake == play.real) & config.label_matches_as_real
 
 
 def infilling_discriminator_loss(
-    real: Float[Tensor, "B T"], fake: Float[Tensor, "B T"], play: Play, *, label_matches_as_real: bool
+    real: Float[Tensor, "B T"], fake: Float[Tensor, "B T"], labels: Bool[Tensor, "B T"], play: Play
 ) -> Float[Tensor, ""]:
     """Return the mean over blanks of the cross-entropies of real tokens and of fills, halved as in the code."""
-    labels = ((play.fake == play.real) & label_matches_as_real).to(fake.dtype)
-    of_fakes = F.binary_cross_entropy_with_logits(fake, labels, reduction="none")
+    of_fakes = F.binary_cross_entropy_with_logits(fake, labels.to(fake.dtype), reduction="none")
     return (masked_mean(F.softplus(-real), play.hidden) + masked_mean(of_fakes, play.blank)) / 2
 
 
 def rewards(D: InfillingDiscriminator, play: Play) -> Float[Tensor, "B T"]:
-    """Return r_t = log D(x~_t | x~, m(x)) at the blanks, and 0 elsewhere.
+    """Return r_t = log 2 D(x~_t | x~, m(x)) at the blanks, which is 0 where D cannot tell, and 0 elsewhere.
 
-    Where the generator chooses the length, a sum of negative rewards would have it end at once. There r_t = log 2 D,
-    which is 0 where D cannot tell; where the number of blanks is given, such a constant would change no gradient.
+    That is the paper's log D and a constant. Where the number of blanks is given, the constant changes no gradient in
+    expectation, and spares the critic, which does not see m(x), from having to know how many blanks are left. Where
+    the generator chooses the length, a sum of negative rewards would have it end at once.
     """
     with evaluating(D):
         reward = F.logsigmoid(D(play.fake, play.masked).logits)
-    return (reward + math.log(2) * play.free) * play.blank
+    return (reward + math.log(2)) * play.blank
 
 
 def returns(config: Config, reward: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
@@ -347,8 +352,9 @@ def measurements(config: Config, G: InfillingGenerator, task: Task, run: Run) ->
     def measure() -> Measurement:
         loss = masked_mean(-G(tokens, masked), masked == task.vocabulary.mask)
         scalars = {"nll_masked": loss.item(), "perplexity_masked": loss.exp().item()}
-        drawn, held_out = spelled(sample(G, num).tokens, task), spelled(tokens, task)
-        scalars |= ngram_score(drawn, held_out, split=task.tokenizer.split)
+        if config.whole_rate > 0:  # else it has never learnt to write freely
+            drawn, held_out = spelled(sample(G, num).tokens, task), spelled(tokens, task)
+            scalars |= ngram_score(drawn, held_out, split=task.tokenizer.split)
         if task.oracle is not None:
             fills = infill(G, masked)
             log_p = task.oracle.log_prob(spelled(fills.tokens, task))

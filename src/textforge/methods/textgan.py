@@ -12,11 +12,11 @@ from typing import Literal, TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim import Adam
 
-from textforge.decoding import Generator, Relaxed, decode_relaxed, sample
+from textforge.decoding import Generator, sample
 from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll
 from textforge.matching import Window, covariance_matching, mean_matching
@@ -24,11 +24,10 @@ from textforge.metrics.kde import kde
 from textforge.mmd import MMD2, mmd2, root
 from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.nets.textgan_heads import MatchingDiscriminator
-from textforge.relaxations import annealed, harden, soft_argmax
+from textforge.relaxations import annealed, write_softly
 from textforge.run import Measurement, Run
 from textforge.task import Task
-from textforge.text import Corpus, Stream, Vocabulary
-from textforge.text.swap import swap_two
+from textforge.text import Corpus, Stream, Vocabulary, swap_two
 
 CITATION = """@inproceedings{zhang2017adversarial,
   title = {Adversarial Feature Matching for Text Generation},
@@ -94,7 +93,7 @@ class Config:
     bandwidths: tuple[float, ...] = (10.0, 15.0, 20.0, 25.0, 30.0)
     """Bandwidths of the Gaussian kernel, of the order of the distances between features [P]; 20 alone in the code."""
     kernel: Literal["sum", "mean"] = "sum"
-    """Whether the kernels of the bandwidths are added or averaged; the paper allows either."""
+    """Whether the kernels of the bandwidths are added or averaged; the paper does not say which."""
     square_root: bool = False
     """Match by the MMD in place of its square [C]."""
     compressed_dims: tuple[int, int] = (200, 32)
@@ -111,8 +110,8 @@ class Config:
     """D says at least this and at most one minus this [P, C]."""
     sharpness: float = 1e4
     """L of the soft-argmax, in the last round [P]."""
-    sharpness_start: float = 1e4
-    """L in the first round, from which it goes evenly to `sharpness`; the paper keeps it constant."""
+    sharpness_start: float | None = None
+    """L in the warm-up and the first round, from which it goes evenly to `sharpness` (ours); None: as `sharpness`."""
     straight_through: bool = False
     """Emit the argmax itself with the gradient of the soft-argmax (ours)."""
 
@@ -138,6 +137,11 @@ class Config:
                 f"--code features needs as much noise as there are features, {num_features}, not --noise-dim "
                 f"{self.noise_dim}; make them equal, or set --code latent"
             )
+        if self.rounds < 2 and self.sharpness_start not in (None, self.sharpness):
+            raise CallError(
+                f"--sharpness-start {self.sharpness_start} goes to --sharpness {self.sharpness} in at least 2 rounds, "
+                f"not in --rounds {self.rounds}; add rounds, or leave --sharpness-start out"
+            )
 
 
 SMALL = Config(
@@ -162,7 +166,6 @@ SMALL = Config(
     d_lr=1e-4,
     bandwidths=(5.0, 7.5, 10.0, 12.5, 15.0),
     sharpness=20.0,
-    sharpness_start=20.0,
 )
 PRESETS = {
     "paper": Config(),
@@ -170,10 +173,12 @@ PRESETS = {
         bandwidths=(20.0,),
         square_root=True,
         recon_weight=0.001,
+        swap_steps=0,
+        warmup_rounds=0,
+        rounds=62_500,  # 16 epochs of a million sentences
         g_steps=1,
         d_lr=1e-4,
         sharpness=1e3,
-        sharpness_start=1e3,
     ),
     "small": SMALL,
     "mmd-l": replace(SMALL, matching="mmd-l", bandwidths=(0.25, 0.5, 1.0, 2.0, 4.0)),
@@ -200,7 +205,6 @@ PRESETS = {
         compressed_dims=(6, 3),
         window=3,
         sharpness=1.0,
-        sharpness_start=1.0,
     ),
 }
 
@@ -249,56 +253,65 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     stream = Stream(task.train, config.batch_size, width=task.max_length, seed=run.seed, device=run.device)
     real = run.track("real", stream)
     accumulated = config.window if config.matching in ("mm", "cm") else 1
-    past = run.track("past_real", Window(accumulated)), run.track("past_fake", Window(accumulated))
+    past_real = run.track("past_real", Window(accumulated))
+    past_fake = run.track("past_fake", Window(accumulated))
 
     for _ in run.phase("pretrain", config.pretrain_steps):
         batch = real.next()
-        noise = encode(config, D, batch.tokens, G.noise(config.batch_size))
-        loss = nll(G(batch.tokens, noise), batch.mask)
+        read = encode(config, D, batch.tokens, G.noise(config.batch_size))
+        loss = nll(G(batch.tokens, read), batch.mask)
         run.log(nll_train=loss)
         if config.prior_weight:
-            loss = loss + config.prior_weight * distance_to_prior(noise, G.noise(len(noise)))
+            loss = loss + config.prior_weight * distance_to_prior(read, G.noise(len(read)))
         run.step(pretrain_optimizer, loss, clip=config.clip)
     extractor.load_state_dict(D.state_dict())
 
     for _ in run.phase("discriminator", config.swap_steps, evaluate_every=0):
         batch = real.next()
         twins, spoilt = swap_two(batch.tokens, batch.mask, eos=task.vocabulary.eos)
-        logits = D(torch.cat([batch.tokens, twins])).logits
-        labelled = torch.cat([torch.ones_like(spoilt), spoilt])  # a twin like its sentence is neither real nor not
-        loss = discriminator_loss(logits[labelled], first_half(logits)[labelled])
+        logits = D(torch.cat([batch.tokens, twins[spoilt]])).logits  # a twin like its sentence is neither real nor not
+        loss = discriminator_loss(logits, torch.arange(len(logits), device=run.device) < config.batch_size)
         run.step(d_optimizer, loss, clip=config.clip)
         run.log(swap_loss=loss)
 
     write = partial(write_softly, G, straight_through=config.straight_through)
+    start = config.sharpness if config.sharpness_start is None else config.sharpness_start
     phases: tuple[tuple[str, int, Matching, int | None], ...] = (
         ("warm-up", config.warmup_rounds, "mm", config.warmup_words),
         ("adversarial", config.rounds, config.matching, None),
     )
     for phase, rounds, matching, words in phases:
-        warming = phase == "warm-up"
+        for window in (past_real, past_fake):
+            window.clear()  # of sentences of another length
+        with torch.no_grad():  # one minibatch has fewer sentences than features, and covariances that are mostly noise
+            for _ in range(accumulated - 1):
+                past_real.push(D.features(real.next().tokens))
+                past_fake.push(D.features(write(G.noise(config.batch_size), start)[0].rows[:words]))
+
         for i in run.phase(phase, rounds, measure=partial(kde_score, extractor, G, task.valid, run.device)):
-            L = config.sharpness_start if warming else annealed(config.sharpness_start, config.sharpness, rounds, i)
+            L = start if phase == "warm-up" else annealed(start, config.sharpness, rounds, i)
             D.requires_grad_(False)
             for _ in range(config.g_steps):
                 f = D.features(real.next().tokens)
-                fake, max_prob = write(G.noise(config.batch_size), sharpness=L, words=words)
-                f_fake = D.features(fake.rows)
-                term, distance = matching_term(config, matching, D, f, f_fake, past)
+                fake, largest = write(G.noise(config.batch_size), L)
+                f_fake = D.features(fake.rows[:words])
+                term, distance = matching_term(config, matching, D, f, f_fake, (past_real, past_fake))
                 run.step(g_optimizer, generator_objective(term), clip=config.clip)
-                for window, features in zip(past, (f, f_fake), strict=True):
-                    window.push(features)
-                run.log(mmd2=distance.biased, mmd2_unbiased=distance.unbiased, max_prob=max_prob)
+                past_real.push(f)
+                past_fake.push(f_fake)
+                run.log(g_loss=term, mmd2=distance.biased, mmd2_unbiased=distance.unbiased)
+                run.log(max_prob=largest.mean(), sure=(largest > 0.99).to(largest).mean())
             D.requires_grad_(True)
 
             z = G.noise(config.batch_size)
             with torch.no_grad():
-                fake, _ = write(z, sharpness=L, words=words)
-            verdict, verdict_fake = D(real.next().tokens), D(fake.rows)
-            term, _ = matching_term(config, matching, D, verdict.features, verdict_fake.features, past)
-            recon = (D.latent(verdict_fake.features) - z).square().sum(1).mean()
+                fake, _ = write(z, L)
+            verdict, verdict_fake = D(real.next().tokens), D(fake.rows[:words])
+            f, f_fake = verdict.features, verdict_fake.features
+            term, _ = matching_term(config, matching, D, f, f_fake, (past_real, past_fake))
+            recon = (D.latent(f_fake) - z).square().sum(1).mean()
             logits = torch.cat([verdict.logits, verdict_fake.logits])
-            is_real = first_half(logits)
+            is_real = torch.arange(len(logits), device=logits.device) < config.batch_size
             gan = 2 * discriminator_loss(logits, is_real)  # -E log D(s) - E log(1 - D(G(z)))
             run.step(d_optimizer, discriminator_objective(config, gan, recon, term), clip=config.clip)
             run.log(d_loss=gan / 2, d_accuracy=((logits > 0) == is_real).float().mean(), recon=recon)
@@ -357,27 +370,6 @@ def distance_to_prior(noise: Float[Tensor, "B Z"], prior: Float[Tensor, "B Z"]) 
     """Return MMD^2 of two sets of noise, by kernels as wide as the prior's own distances, half and twice that."""
     typical = (2 / 3 * noise.shape[1]) ** 0.5  # a number of z differs from another by 2/3 on average, squared
     return mmd2(noise, prior, (typical / 2, typical, 2 * typical), average=True).biased
-
-
-def write_softly(
-    G: NoiseGateLSTM, noise: Float[Tensor, "B Z"], *, sharpness: float, straight_through: bool, words: int | None
-) -> tuple[Relaxed, Float[Tensor, ""]]:
-    """Return soft sentences, cut to so many words, and the mean largest probability of a word, padding left out."""
-    largest: list[Tensor] = []
-
-    def relax(logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
-        soft = soft_argmax(logits, sharpness)
-        largest.append(soft.detach().amax(1))
-        return harden(soft) if straight_through else soft
-
-    fake = decode_relaxed(G, noise, relax)
-    written = fake.tokens[:, : len(largest)] != G.vocabulary.pad
-    return Relaxed(fake.rows[:words], fake.tokens[:, :words]), torch.stack(largest, 1)[written].mean()
-
-
-def first_half(logits: Float[Tensor, " B"]) -> Bool[Tensor, " B"]:
-    """Return True for the first half of a batch, which is the real one."""
-    return torch.arange(len(logits), device=logits.device) < len(logits) // 2
 
 
 def kde_score(

@@ -12,18 +12,18 @@ from typing import Literal, TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
 
-from textforge.decoding import Generator, NoiseGenerator, Relaxed, decode, decode_relaxed
+from textforge.decoding import Generator, NoiseGenerator, Relaxed, decode
 from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll
-from textforge.matching import Window, covariance_matching, mean_correlation, mean_matching
+from textforge.matching import Window, covariance_error, covariance_matching, mean_correlation, mean_matching
 from textforge.nets.feature_cnn import FeatureCNN, SentenceFeatures
 from textforge.nets.noise_lstm import NoiseGateLSTM
-from textforge.relaxations import annealed, harden, soft_argmax
+from textforge.relaxations import annealed, write_softly
 from textforge.run import Measurement, Run
 from textforge.task import Task
 from textforge.text import Corpus, Stream, Vocabulary, swap_two
@@ -80,10 +80,10 @@ class Config:
     """What is added to the diagonals of the covariances [C]."""
     sharpness: float = 1e3
     """L of the soft-argmax [C]; the paper lets it go to infinity."""
-    sharpness_start: float = 1e3
-    """L in the first round, from which it goes evenly to `sharpness`; the paper keeps it constant."""
+    sharpness_start: float | None = None
+    """L in the first round, from which it goes evenly to `sharpness` (ours); None: as `sharpness`."""
     sharpness_rounds: int = 0
-    """Rounds until L is `sharpness` (ours)."""
+    """Rounds until L is `sharpness` (ours); at least 2 where it starts elsewhere."""
     threshold: float = 1.0
     """Logits of at most this absolute value are set to 0 in front of the soft-argmax [P]; 0, so none, in the code."""
     straight_through: bool = False
@@ -127,6 +127,11 @@ class Config:
             if not windows or min(map(min, windows)) < 1:
                 flag = field.replace("_", "-")
                 raise CallError(f"--{flag} takes pairs of sizes and numbers of kernels above 0, not {windows}")
+        if self.sharpness_rounds < 2 and self.sharpness_start not in (None, self.sharpness):
+            raise CallError(
+                f"--sharpness-start {self.sharpness_start} goes to --sharpness {self.sharpness} in at least 2 rounds, "
+                f"not in --sharpness-rounds {self.sharpness_rounds}; add rounds, or leave --sharpness-start out"
+            )
 
 
 SMALL = Config(
@@ -144,7 +149,6 @@ SMALL = Config(
     g_eps=1e-5,
     window=4,
     sharpness=1.0,
-    sharpness_start=1.0,
     threshold=0.0,
     straight_through=True,
     d_embedding_dim=64,
@@ -237,12 +241,19 @@ def train(config: Config, task: Task, run: Run) -> Generator:
         batch = real.next()
         twins, spoilt = swap_two(batch.tokens, batch.mask, eos=task.vocabulary.eos)
         logits = D(torch.cat([batch.tokens, twins[spoilt]])).logits
-        loss = discriminator_loss(logits, first(config.batch_size, logits))
+        loss = discriminator_loss(logits, torch.arange(len(logits), device=logits.device) < config.batch_size)
         run.step(d_optimizer, loss, clip=config.clip)
         run.log(swap_loss=loss)
 
+    start = config.sharpness if config.sharpness_start is None else config.sharpness_start
+    with torch.no_grad():  # one minibatch has fewer sentences than features, and covariances that are mostly noise
+        for _ in range(config.window - 1):
+            fake, _ = Writer(config, G, start)(G.noise(config.batch_size))
+            past_real.push(D.features(real.next().tokens))
+            past_fake.push(D.features(fake.rows))
+
     for i in run.phase("adversarial", config.rounds):
-        write = Writer(config, G, annealed(config.sharpness_start, config.sharpness, config.sharpness_rounds, i))
+        write = Writer(config, G, annealed(start, config.sharpness, config.sharpness_rounds, i))
         D.requires_grad_(False)
         for _ in range(config.g_steps):
             fake, largest = write(G.noise(config.batch_size))
@@ -252,14 +263,17 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             run.step(g_optimizer, loss, clip=config.clip)
             past_real.push(f_real)
             past_fake.push(f_fake)
-            run.log(matching=loss, mean_correlation=mean_correlation(all_real, all_fake.detach()))
+            moments = all_real, all_fake.detach()
+            run.log(
+                matching=loss, mean_correlation=mean_correlation(*moments), covariance_error=covariance_error(*moments)
+            )
             run.log(max_prob=largest.mean(), sure=(largest > 0.99).to(largest).mean())
         D.requires_grad_(True)
         ahead = look_ahead(config, write, D, real, past_real, past_fake)  # eq. (9)
         fake, _ = functional_call(write, ahead, G.noise(config.batch_size))
         logits = torch.cat([D(real.next().tokens).logits, D(fake.rows).logits])
-        is_real = first(config.batch_size, logits)
-        loss = discriminator_loss(logits, is_real)  # eq. (6)
+        is_real = torch.arange(len(logits), device=logits.device) < config.batch_size
+        loss = discriminator_loss(logits, is_real)  # half of eq. (6)
         run.step(d_optimizer, loss, clip=config.clip)
         run.log(
             d_loss=loss,
@@ -279,17 +293,11 @@ class Writer(nn.Module):
         self.sharpness = sharpness
 
     def forward(self, noise: Float[Tensor, "B Z"]) -> tuple[Relaxed, Float[Tensor, " N"]]:
-        """Return the sentences (eq. 8), and the largest probability of each of their words, before it is hardened."""
-        largest: list[Tensor] = []
-
-        def relax(logits: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
-            soft = soft_argmax(logits.where(logits.abs() > self.config.threshold, 0), self.sharpness)
-            largest.append(soft.detach().amax(1))
-            return harden(soft) if self.config.straight_through else soft
-
-        fake = decode_relaxed(self.G, noise, relax)
-        written = fake.tokens[:, : len(largest)] != self.G.vocabulary.pad
-        return fake, torch.stack(largest, 1)[written]
+        """Return the sentences (eq. 8), and the largest probability of each of their words."""
+        config = self.config
+        return write_softly(
+            self.G, noise, self.sharpness, threshold=config.threshold, straight_through=config.straight_through
+        )
 
 
 def gaussian_matching(config: Config, real: Float[Tensor, "N F"], fake: Float[Tensor, "M F"]) -> Float[Tensor, ""]:
@@ -314,11 +322,6 @@ def look_ahead(
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
     return weights
-
-
-def first(num: int, logits: Float[Tensor, " B"]) -> Bool[Tensor, " B"]:
-    """Return True for the first `num` of a batch, which are the real ones."""
-    return torch.arange(len(logits), device=logits.device) < num
 
 
 def reconstruction(E: SentenceFeatures, G: Generator, valid: Corpus, device: torch.device) -> Measurement:

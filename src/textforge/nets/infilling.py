@@ -188,10 +188,12 @@ class InfillingDiscriminator(nn.Module):
                 yield parameter
 
     def critic_parameters(self, *, trunk: bool = False) -> Iterator[nn.Parameter]:
-        """Yield what the critic's loss trains: its head, and with `trunk` the decoder."""
+        """Yield what the critic's loss trains: its head, and with `trunk` the decoder and an embedding of its own."""
         yield from self.critic_head.parameters()
         if trunk:
             yield from self.decoder.parameters()
+            if not self.shares:
+                yield from self.embedding.parameters()
 
     def _embedded(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T H"]:
         weight = self.embedding.weight.detach() if self.shares else self.embedding.weight

@@ -26,8 +26,9 @@ class UnitRows(nn.Module):
 class SpectralCNN(nn.Module):
     """Embeddings of length 1, two convolutions of window 3, and one logit from what they found, where and how often.
 
-    Every matrix has spectral norm 1, so that the logit cannot change fast with any row of a sequence: its gradient
-    is worth following away from the samples that it was fitted on. Padding is read like any symbol, and the head sees
+    Every kernel, as a matrix of its outputs, has spectral norm 1 (its convolution then at most sqrt(3)), so that the
+    logit cannot change fast with any row of a sequence: its gradient is worth following away from the samples that it
+    was fitted on. Padding is read like any symbol, and the head sees
     each position by itself, so that it can judge lengths and places, beside the mean over all positions.
     """
 
