@@ -46,7 +46,7 @@ def test_forward_is_that_of_the_layers_and_of_the_steps(noise_in: NoiseIn, proje
     assert generator.noise_dim == (2 * size if noise_in == "h-and-c" else size)
     noise = generator.noise(len(TOKENS))
     log_probs = generator(TOKENS, noise)
-    real = ENDING.pad != TOKENS
+    real = TOKENS.ne(ENDING.pad)
     assert (log_probs[~real] == 0).all()
     for b, length in enumerate(real.sum(1).tolist()):
         hidden, cell = noise[b, :size], noise[b, size:] if generator.cell is None else generator.cell
