@@ -24,7 +24,7 @@ def methods_command(arguments: Sequence[str]) -> None:
     parse(Methods, arguments, "methods")
     from textforge import methods
 
-    width = max(map(len, methods.names()))
+    width = max(map(len, methods.names()), default=0)
     for name in methods.names():
         module = methods.find(name)
         summary = (module.__doc__ or "").splitlines()[0]
