@@ -318,5 +318,9 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         return []
 
     monkeypatch.setattr("textforge.methods.names", stop)
-    said = call("methods")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as a process starts, whatever ran in this one
+    try:
+        said = call("methods")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (said.status, said.out, said.err) == (1, "", "textforge: interrupted\n")
