@@ -39,6 +39,17 @@ with_pip() {
     .venv/bin/python -m pip install --quiet --no-compile "${packages[@]}"
 }
 
+# The tests of pages need a browser. Without root, or without apt, they are skipped, unless CI is set: then they fail.
+with_browser() {
+    if command -v chromium chromium-browser google-chrome >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null || ((EUID != 0)); then return; fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update >/dev/null &&
+        apt-get -qq install --no-install-recommends chromium fonts-noto-cjk >/dev/null
+}
+
+with_browser || echo "setup: apt could not install chromium (see above); the tests of pages need it" >&2
+
 if command -v uv >/dev/null; then
     with_uv && exit
     echo "setup: uv could not make the environment (see above); trying pip, which has settings of its own" >&2

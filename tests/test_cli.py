@@ -118,7 +118,7 @@ def test_results_and_progress_are_kept_apart(seqgan: Trained) -> None:
     out, err = seqgan.said.out, seqgan.said.err
     assert out.startswith("samples\n  ")
     for part in (
-        "after pretrain",
+        "seqgan, over temperatures",
         "\nevaluation",
         "self_bleu_4",
         "references: validation",
@@ -156,10 +156,10 @@ def test_run_folder_holds_everything(seqgan: Trained) -> None:
 
 def test_evaluation_stands_beside_the_controls(seqgan: Trained, mle: Trained) -> None:
     """The model at its end and after earlier phases, its best checkpoint where that is none of them, real text."""
-    copy = "training text itself"
+    copy, texts = "training text itself", ["4-gram count model", "training text itself", "real text"]
     for run, names in (
-        (seqgan, ["seqgan", "seqgan, after pretrain", copy]),
-        (mle, ["mle", copy]),
+        (seqgan, ["seqgan", "seqgan, after pretrain", "mle", *texts]),
+        (mle, ["mle", *texts]),
     ):
         table = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
         rows = {row["name"]: row["metrics"] for row in table["rows"]}

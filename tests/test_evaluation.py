@@ -19,17 +19,24 @@ from textforge.evaluation import (
     Drawn,
     Watch,
     against_oracle,
+    approximate_nll,
     draw_texts,
     evaluate_generator,
     evaluate_texts,
     held_out_nll,
+    membership_test,
     text_log_prob,
 )
 from textforge.metrics import evaluate
+from textforge.metrics.ngrams import expected_unique
 from textforge.nets.lstm import LSTMGenerator
+from textforge.nets.noise_lstm import NoiseStartLSTM
+from textforge.options import Options
 from textforge.oracles.automaton import END
 from textforge.oracles.grammar import GrammarOracle
-from textforge.text import Char, Vocabulary, encode
+from textforge.run import Share
+from textforge.task import task_from_texts
+from textforge.text import Char, Texts, Vocabulary, encode
 
 Z = 4.0
 """Standard errors that an estimate may be away from the truth."""
@@ -235,6 +242,7 @@ def test_watch_measures_more_at_the_end_of_a_phase() -> None:
         "nll_valid": held_out_nll(generator, task.valid, most=3),
         "entropy": drawn.entropy,
         "unique": len(set(drawn.texts)) / 16,
+        "exact_copy": sum(text in task.texts.train for text in drawn.texts) / 16,
     }
     assert between.samples == drawn.texts[:5]
     torch.manual_seed(1)
@@ -246,13 +254,32 @@ def test_watch_measures_more_at_the_end_of_a_phase() -> None:
     assert at_end.scalars["entropy"] == more.entropy
 
 
+def test_watch_holds_shares_beside_those_of_real_text() -> None:
+    """Distinctness always of equally many samples; what is too long for the model is no text that it could repeat."""
+    task = text_task([*["cats sit", "dogs run"] * 50, "birds sing"])
+    generator, watch = lstm(task.vocabulary, task.max_length), Watch(task, num_samples=16)
+    frequencies = np.array([50, 50, 1])
+    for end, num in ((False, 16), (True, 128)):
+        torch.manual_seed(3)
+        drawn = draw_texts(generator, task.tokenizer, num)
+        torch.manual_seed(3)
+        measured = watch(generator, phase_end=end)
+        unique, copies = measured.shares["unique"], measured.shares["exact_copy"]
+        assert unique == Share(len(set(drawn.texts[:16])) / 16, *expected_unique(frequencies, 16), 16)
+        # All 34 held-out lines stand in the training text, and one more of each kind by the rule of succession.
+        assert (copies.value, copies.real, copies.num) == (measured.scalars["exact_copy"], 35 / 36, num)
+        assert copies.error == pytest.approx((35 / 36**2 * (1 / 36 + 1 / num)) ** 0.5)
+    rare = task_from_texts(Texts("rare", ["a b", "a c", "a d"] * 10), Options(tokenizer="word", min_count=20))
+    assert Watch(rare)(lstm(rare.vocabulary, 4), phase_end=False).shares["unique"].real == 1 / 256
+
+
 def test_watch_knows_the_oracle() -> None:
     task = oracle_task(oracles.load("arithmetic"), 40)
     generator, watch = lstm(task.vocabulary, task.max_length), Watch(task, num_samples=16)
     between, at_end = (watch(generator, phase_end=end).scalars for end in (False, True))
-    assert {"nll_valid", "entropy", "unique", "validity"} == between.keys()
+    assert {"nll_valid", "entropy", "unique", "exact_copy", "validity"} == between.keys()
     assert {"kl_pq", "js", "js_se", "tv", "mode_coverage", "nll_test"} <= at_end.keys()
-    assert not any(name.startswith("exact_") for name in at_end)
+    assert {name for name in at_end if name.startswith("exact_")} == {"exact_copy"}
 
 
 def test_evaluation_of_a_generator() -> None:
@@ -325,3 +352,45 @@ def test_dropout_takes_no_part() -> None:
     assert generator.training
     assert held_out_nll(generator, task.valid) == held_out_nll(generator, task.valid)
     assert generator.training
+
+
+def test_approximate_likelihood_averages_probabilities_over_the_noise() -> None:
+    """Token by token, given the tokens before it; padding costs nothing, and every text has the same noise."""
+    task = text_task()
+    generator = NoiseStartLSTM(task.vocabulary, task.max_length, embedding_dim=4, hidden_dim=5)
+    torch.manual_seed(4)
+    found = approximate_nll(generator, task.valid, num_noises=7)
+    torch.manual_seed(4)
+    noise = generator.noise(7)
+    total = 0.0
+    for i in range(len(task.valid)):
+        (tokens,) = task.valid.batch(np.array([i]), None).tokens
+        with torch.no_grad():
+            given_noise = [generator(tokens[None], one[None])[0].exp() for one in noise]
+        total -= torch.stack(given_noise).mean(0).log().sum().item()
+    assert found == pytest.approx(total / int(task.valid.lengths.sum()), rel=1e-5)
+
+
+def test_membership_tells_a_model_that_knows_its_training_text() -> None:
+    task = text_task()
+    train, held_out = list(task.texts.train), ["cats cats", "dogs cats", "birds dogs"]
+    generator = lstm(task.vocabulary, task.max_length)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=0.05)
+    batch = task.train.batch(np.arange(len(task.train)), None)
+    before = membership_test(generator, task.tokenizer, train, held_out, temperature=1.0)["membership_auc"]
+    for _ in range(60):
+        optimizer.zero_grad()
+        (-generator(batch.tokens).sum()).backward()
+        optimizer.step()
+    after = membership_test(generator, task.tokenizer, train, held_out, temperature=1.0)["membership_auc"]
+    assert before < 0.9
+    assert after == 1.0
+
+
+def test_texts_of_both_sides_are_no_evidence_of_membership() -> None:
+    task = text_task()
+    generator = lstm(task.vocabulary, task.max_length)
+    lines = list(task.texts.train)
+    assert membership_test(generator, task.tokenizer, lines, lines, temperature=1.0) == {}
+    only = membership_test(generator, task.tokenizer, lines, [*lines[2:], "cats cats", "dogs dogs"], temperature=1.0)
+    assert {"membership_auc", "membership_auc_low", "membership_auc_high"} == only.keys()

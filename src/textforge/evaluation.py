@@ -1,29 +1,55 @@
 """What a generator is worth: likelihood of held-out text, entropy, text metrics, the distance to a known truth."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import nn
 
-from textforge.decoding import Generator, log_prob, sample
+from textforge.decoding import Generator, NoiseGenerator, evaluating, log_prob, sample
 from textforge.errors import CallError, UserError
 from textforge.metrics import Evaluation, evaluate
+from textforge.metrics.audit import membership
+from textforge.metrics.copying import Known
 from textforge.metrics.divergence import divergences, exact_divergences, sampled_divergences
+from textforge.metrics.encoder import Encoder
 from textforge.metrics.modes import mode_coverage, mode_distance, validity
-from textforge.metrics.ngrams import unique
+from textforge.metrics.ngrams import expected_unique, unique
+from textforge.neural_scores import lstm_scores
 from textforge.oracles import Oracle
-from textforge.run import Measurement
+from textforge.run import Measurement, Share
 from textforge.task import Task
 from textforge.text import Corpus, Tokenizer, encode
 
 ORACLE_SEED = 10_000
 """Fresh real sequences for divergences come from this seed; training, validation and test use others."""
 BATCH = 512
+MEMBERS = 2000
+"""Training texts, and as many held-out ones, whose likelihoods the membership test compares."""
+NOISES = 64
+"""Noise vectors over which the approximate likelihood of a generator driven by noise is averaged."""
+APPROXIMATED = 1000
+"""Texts that get one; its cost is in proportion to the product of both."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What judges texts where counting does not: an encoder in place of the built-in one, and an LSTM beside the count
+    model.
+    """
+
+    encoder: Encoder | None = None
+    encoder_name: str | None = None
+    lstm: bool = False
+
+
+BUILT_IN = Judges()
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,28 @@ def held_out_nll(generator: Generator, corpus: Corpus, *, temperature: float = 1
     return -float(scores.sum()) / int(corpus.lengths[: len(scores)].sum())
 
 
+@torch.no_grad()
+def approximate_nll(generator: NoiseGenerator, corpus: Corpus, *, num_noises: int = NOISES) -> float:
+    """Return the NLL per token of text under a generator driven by noise, whose true likelihood nobody can compute.
+
+    A token has the mean of its probabilities given the tokens before it and the noise, over `num_noises` noise vectors,
+    the same ones for all texts (Tevet et al., 2019, eq. 3). A finite number makes the NLL too high in expectation, by
+    Jensen's inequality. The first `APPROXIMATED` texts count.
+    """
+    assert isinstance(generator, nn.Module)
+    total, num = 0.0, min(APPROXIMATED, len(corpus))
+    rows = max(1, BATCH // num_noises)
+    with evaluating(generator):
+        noise = generator.noise(num_noises)
+        for start in range(0, num, rows):
+            batch = corpus.batch(np.arange(start, min(start + rows, num)), None).to(noise.device)
+            tokens = batch.tokens[:, : generator.max_length]
+            scores = generator(tokens.repeat_interleave(num_noises, 0), noise.repeat(len(tokens), 1))
+            scores = scores.reshape(len(tokens), num_noises, -1).double().logsumexp(1) - math.log(num_noises)
+            total -= float((scores * batch.mask[:, : generator.max_length]).sum())
+    return total / int(corpus.lengths[:num].sum())
+
+
 def against_oracle(
     generator: Generator, oracle: Oracle, drawn: Drawn, *, temperature: float = 1.0, exact: bool = False
 ) -> dict[str, float]:
@@ -98,29 +146,54 @@ def against_oracle(
     num = len(drawn.texts)
     real = oracle.sample(num, ORACLE_SEED)
     log_p = oracle.log_prob(drawn.texts)
-    possible = log_p > -np.inf
-    result = validity(log_p)
-    if possible.any():
-        result["nll_oracle"] = -float(log_p[possible].sum() / drawn.lengths[possible].sum())
+    result = _judged(drawn.texts, log_p, drawn.lengths, oracle, real)
     if drawn.log_prob is not None:
         corpus, _ = encode(real, oracle.tokenizer, max_length=generator.max_length)
         assert len(corpus) == num, "the generator is as long as the oracle's texts"
         log_q = text_log_prob(generator, corpus, temperature=temperature)
         result |= divergences(oracle.log_prob(real), log_q, log_p, drawn.log_prob)
-    if oracle.modes:
-        found = oracle.mode_of(drawn.texts)
-        result |= mode_coverage(found, oracle.modes) | mode_distance(found, oracle.mode_of(real))
     support = oracle.support() if exact else None
     if support is not None:
-        found_counts = Counter(drawn.texts)
-        counts = np.array([found_counts[text] for text in support], dtype=np.float64)
-        result |= sampled_divergences(np.exp(oracle.log_prob(support)), counts, num)
+        result |= _frequencies(drawn.texts, oracle, support)
     if support is not None and drawn.log_prob is not None:
         everything, _ = encode(support, oracle.tokenizer, max_length=generator.max_length)
         q = np.exp(text_log_prob(generator, everything, temperature=temperature))
         sums = exact_divergences(np.exp(oracle.log_prob(support)), q)
         result |= {f"exact_{name}": value for name, value in sums.items()}
     return result
+
+
+def judge_texts(texts: Sequence[str], oracle: Oracle) -> dict[str, float]:
+    """Judge texts without a likelihood by an oracle: is each possible, how likely, in which modes, and how often?"""
+    ends = oracle.tokenizer.vocabulary.eos is not None
+    lengths = np.array([len(oracle.tokenizer.split(text)) + ends for text in texts], np.float64)
+    real = oracle.sample(len(texts), ORACLE_SEED)
+    result = _judged(texts, oracle.log_prob(texts), lengths, oracle, real)
+    support = oracle.support()
+    return result if support is None else result | _frequencies(texts, oracle, support)
+
+
+def _judged(
+    texts: Sequence[str],
+    log_p: Float[np.ndarray, " N"],
+    lengths: Float[np.ndarray, " N"],
+    oracle: Oracle,
+    real: Sequence[str],
+) -> dict[str, float]:
+    possible = log_p > -np.inf
+    result = validity(log_p)
+    if possible.any():
+        result["nll_oracle"] = -float(log_p[possible].sum() / lengths[possible].sum())
+    if oracle.modes:
+        found = oracle.mode_of(texts)
+        result |= mode_coverage(found, oracle.modes) | mode_distance(found, oracle.mode_of(real))
+    return result
+
+
+def _frequencies(texts: Sequence[str], oracle: Oracle, support: Sequence[str]) -> dict[str, float]:
+    found = Counter(texts)
+    counts = np.array([found[text] for text in support], dtype=np.float64)
+    return sampled_divergences(np.exp(oracle.log_prob(support)), counts, len(texts))
 
 
 @dataclass(frozen=True)
@@ -132,12 +205,39 @@ class Watch:
     num_valid: int = 2000
     num_shown: int = 20
 
+    @cached_property
+    def _known(self) -> Known:
+        return Known.of(self.task.texts.train, self.task.tokenizer.split)
+
+    @cached_property
+    def _real_copies(self) -> tuple[float, int]:
+        """The share of held-out lines that stand in the training text, by the rule of succession, and their number."""
+        found = self._known.holds(islice(self.task.texts.valid or (), self.num_valid))
+        return (int(found.sum()) + 1) / (len(found) + 2), len(found) + 2
+
+    @cached_property
+    def _frequencies(self) -> Int64[np.ndarray, " K"]:
+        # Not of the texts: what is too long or too rare for the vocabulary, no generator can say.
+        return self.task.train.frequencies()
+
+    def _shares(self, samples: Sequence[str], copies: float, num: int) -> dict[str, Share]:
+        """Return what tells a collapse: distinctness, always of equally many samples, and copying, beside real text."""
+        first = samples[: self.num_samples]
+        different = unique(first, split=self.task.tokenizer.split)["unique"]
+        real, held_out = self._real_copies
+        error = math.sqrt(real * (1 - real) * (1 / held_out + 1 / num))
+        return {
+            "unique": Share(different, *expected_unique(self._frequencies, len(first)), len(first)),
+            "exact_copy": Share(copies, real, error, num),
+        }
+
     def __call__(self, generator: nn.Module, *, phase_end: bool) -> Measurement:
-        """Return held-out NLL, entropy and distinctness; at a phase's end also test NLL and divergences."""
+        """Return held-out NLL, entropy, distinctness and copying; at a phase's end also test NLL and divergences."""
         assert isinstance(generator, Generator)
         task = self.task
         drawn = draw_texts(generator, task.tokenizer, self.num_samples * (8 if phase_end else 1))
         scalars = unique(drawn.texts, split=task.tokenizer.split)
+        scalars["exact_copy"] = float(self._known.holds(drawn.texts).mean())
         if not generator.noise_dim:
             scalars["nll_valid"] = held_out_nll(generator, task.valid, most=self.num_valid)
             scalars["entropy"] = drawn.entropy
@@ -149,7 +249,8 @@ class Watch:
                 scalars |= validity(log_p)
         if phase_end and task.test is not None and not generator.noise_dim:
             scalars["nll_test"] = held_out_nll(generator, task.test)
-        return Measurement(scalars, drawn.texts[: self.num_shown])
+        shares = self._shares(drawn.texts, scalars["exact_copy"], len(drawn.texts))
+        return Measurement(scalars, drawn.texts[: self.num_shown], shares=shares)
 
 
 def evaluate_generator(
@@ -162,21 +263,18 @@ def evaluate_generator(
     num: int | None = None,
     temperature: float = 1.0,
     most: int = 10_000,
+    judges: Judges = BUILT_IN,
 ) -> Evaluation:
     """Judge a generator by its samples, and by the likelihood that it gives to the references.
 
-    Draws as many samples as there are references, at most `most` of either, unless told `num`.
+    Draws as many samples as there are references, at most `most` of either, unless told `num`. `train` is gone through
+    more than once.
     """
     real = list(islice(references, most))
     drawn = draw_texts(generator, tokenizer, len(real) if num is None else num, temperature=temperature)
-    text = evaluate(drawn.texts, real, train=train, split=tokenizer.split, split_name=tokenizer.unit)
+    text = evaluate_texts(drawn.texts, real, tokenizer, train=train, judges=judges)
     corpus, counts = encode(real, tokenizer, max_length=generator.max_length)
     metrics = dict(text.metrics)
-    if not generator.noise_dim:
-        metrics["nll_test"] = held_out_nll(generator, corpus, temperature=temperature)
-        metrics["entropy"] = drawn.entropy
-    if oracle is not None:
-        metrics |= against_oracle(generator, oracle, drawn, temperature=temperature, exact=True)
     settings: dict[str, str | int | float] = {
         **text.settings,
         "temperature": temperature,
@@ -185,7 +283,37 @@ def evaluate_generator(
         "nll_test_lines_too_long": counts.too_long,
         "nll_test_unknown_tokens": counts.unknown_tokens,
     }
+    if generator.noise_dim:
+        assert isinstance(generator, NoiseGenerator)
+        metrics["approx_nll_test"] = approximate_nll(generator, corpus)
+        settings["approx_nll_noises"] = NOISES
+    else:
+        metrics["nll_test"] = held_out_nll(generator, corpus, temperature=temperature)
+        metrics["entropy"] = drawn.entropy
+        if train is not None:
+            metrics |= membership_test(generator, tokenizer, train, real, temperature=temperature)
+    if oracle is not None:
+        metrics |= against_oracle(generator, oracle, drawn, temperature=temperature, exact=True)
     return Evaluation(metrics, settings)
+
+
+def membership_test(
+    generator: Generator, tokenizer: Tokenizer, train: Iterable[str], held_out: Iterable[str], *, temperature: float
+) -> dict[str, float]:
+    """Return how well the likelihood per token tells training texts from held-out ones; nothing for fewer than two.
+
+    The first `MEMBERS` distinct ones of either side are scored; a text of both sides is no evidence and left out.
+    """
+    room = generator.max_length - (tokenizer.vocabulary.eos is not None)
+    sides = [dict.fromkeys(islice(texts, 2 * MEMBERS)) for texts in (train, held_out)]
+    scores = []
+    for side, other in (sides, reversed(sides)):
+        own = [text for text in side if text not in other and 0 < len(tokenizer.split(text)) <= room][:MEMBERS]
+        if len(own) < 2:
+            return {}
+        corpus, _ = encode(own, tokenizer, max_length=generator.max_length)
+        scores.append(text_log_prob(generator, corpus, temperature=temperature) / corpus.lengths)
+    return membership(*scores)
 
 
 def evaluate_texts(
@@ -195,7 +323,19 @@ def evaluate_texts(
     *,
     train: Iterable[str] | None = None,
     most: int | None = None,
+    judges: Judges = BUILT_IN,
 ) -> Evaluation:
     """Judge texts as `evaluate_generator` judges samples, against all references or the first `most`."""
     real = list(islice(references, most))
-    return evaluate(samples, real, train=train, split=tokenizer.split, split_name=tokenizer.unit)
+    found = evaluate(
+        samples,
+        real,
+        train=train,
+        split=tokenizer.split,
+        split_name=tokenizer.unit,
+        encoder=judges.encoder,
+        encoder_name=judges.encoder_name,
+    )
+    if not judges.lstm:
+        return found
+    return Evaluation(found.metrics | lstm_scores(samples, real, tokenizer), found.settings)

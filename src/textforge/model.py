@@ -22,7 +22,7 @@ from textforge.errors import CallError, UserError, WorkError
 from textforge.evaluation import Drawn, Watch, draw_texts, text_log_prob
 from textforge.options import Options
 from textforge.point_model import PointModel as PointModel
-from textforge.run import Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
+from textforge.run import OnCollapse, Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
 from textforge.run.device import connect
 from textforge.task import Task, WorldTask, load_world, task_from_texts
 from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
@@ -172,13 +172,15 @@ def fit(
     max_length: int | None = None,
     min_count: int = 1,
     vocab_size: int | None = None,
+    on_collapse: OnCollapse = "warn",
     **fields: Any,
 ) -> Model | PointModel:
     """Train a method on texts, or on `data` as the command line takes it, and return the model.
 
     `data` may also name a world of points, for a method that learns one: then the model is a `PointModel`. `fields`
     replace fields of the preset. With `out` the run is kept in that folder; without, in a temporary one that is
-    removed. Raises UserError for unusable input and WorkError where training fails.
+    removed. Raises UserError for unusable input and WorkError where training fails; `on_collapse="stop"` makes that a
+    generator that collapses, too.
     """
     if (texts is None) == (data is None):
         raise UserError("give either texts or data to learn from, and not both")
@@ -194,6 +196,7 @@ def fit(
             "max_length": max_length,
             "min_count": min_count,
             "vocab_size": vocab_size,
+            "on_collapse": on_collapse,
         }
     ).anchored()
     if texts is None:
@@ -233,7 +236,8 @@ def train(
         settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train)}
     else:
         settings = {name: settings[name] for name in ("textforge", "method", "data", "preset", "seed")}
-    open_folder(folder, settings | {"config": vars(config)}, resume=resume)
+    absent = {"on_collapse": Options.on_collapse} if "on_collapse" in settings else {}
+    open_folder(folder, settings | {"config": vars(config)}, resume=resume, absent=absent)
     if isinstance(task, Task):
         write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
     with Run(
@@ -243,6 +247,7 @@ def train(
         resume=resume,
         evaluate=Watch(task) if isinstance(task, Task) else None,
         console=console or Console(quiet=True),
+        on_collapse=options.on_collapse,
     ) as run:
         match task:
             case Task():

@@ -32,6 +32,9 @@ class Options:
     """Words (characters) that occur less often become <unk>."""
     vocab_size: int | None = None
     """Keep only so many words (characters), the most frequent; for bpe, how many pieces to make."""
+    on_collapse: Literal["warn", "rollback", "stop", "ignore"] = "warn"
+    """When an evaluation shows that the generator has collapsed: say so and go on (warn), end the phase with the
+    generator of the lowest held-out NLL (rollback), stop so that --resume can go on (stop), or say nothing (ignore)."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

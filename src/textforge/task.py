@@ -70,6 +70,8 @@ def load_world(options: Options) -> WorldTask:
         known = [*worlds.names(), "arithmetic"]
         raise CallError(f"'{data}' is no world of points; give --data {' or '.join(known)}{nearest(data, known)}")
     _refuse_text_flags(options, f"{data} is a world of points without text to prepare")
+    if options.on_collapse != Options.on_collapse:
+        raise CallError(f"--on-collapse is for text, and {data} is a world of points; leave it out, and see its modes")
     if data in worlds.names():
         return WorldTask(data, worlds.load(data), (f"fresh points of the world {data} at every step",))
     world = worlds.alphabet_of(oracles.load(data))

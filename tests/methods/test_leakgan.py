@@ -5,6 +5,7 @@ policy and temperature in nets/test_manager_worker.py, ranks and intrinsic rewar
 segments in test_segments.py.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -232,12 +233,16 @@ def test_roll_outs_of_the_generator_estimate_its_values() -> None:
 
 def test_value_of_a_whole_sequence_is_the_discriminators_verdict() -> None:
     task = text_task()
-    players = leakgan.networks(leakgan.PRESETS["tiny"], task.vocabulary, task.max_length)
+    config = leakgan.PRESETS["tiny"]
+    players = leakgan.networks(config, task.vocabulary, task.max_length)
     G, D = players["generator"], players["discriminator"].eval()
     tokens = sample(G, 20).tokens
-    q = monte_carlo_q(G, tokens, leakgan.verdict(D), 2, every=2)
+    q = monte_carlo_q(G, tokens, leakgan.verdict(config, D), 2, every=2)
     last = (tokens != task.vocabulary.pad).sum(1) - 1
     torch.testing.assert_close(q[torch.arange(20), last], D(tokens).logits.sigmoid().detach(), rtol=1e-5, atol=1e-6)
+    assert (leakgan.verdict(dataclasses.replace(config, reward="constant"), D)(tokens) == 1).all()
+    noise = leakgan.verdict(dataclasses.replace(config, reward="random"), D)
+    assert not torch.equal(noise(tokens), noise(tokens))
 
 
 # --- The algorithm ---

@@ -48,7 +48,7 @@ def test_with_nothing_blanked_the_text_comes_back_and_no_loss_is_left() -> None:
     config, G, D, play = plays({"present_rate": 1.0, "whole_rate": 0.0, "mask": "bernoulli"})
     assert torch.equal(play.fake, play.real)
     assert not play.blank.any()
-    reward = maskgan.rewards(D, play)
+    reward = maskgan.rewards(config, D, play)
     advantage = maskgan.advantages(config, D, play, maskgan.returns(config, reward))
     logits = D(play.fake, play.masked).logits
     losses = [
@@ -70,7 +70,7 @@ def test_losses_and_rewards_have_nothing_to_do_with_present_positions(
     of_real, of_fake = torch.autograd.grad(loss, [real, fake])
     assert torch.equal(of_real != 0, play.hidden)
     assert torch.equal(of_fake != 0, play.blank)
-    reward = maskgan.rewards(D, play)
+    reward = maskgan.rewards(config, D, play)
     assert torch.equal(reward != 0, play.blank)
     advantage = maskgan.advantages(config, D, play, maskgan.returns(config, reward))
     assert torch.equal(advantage != 0, play.blank)
@@ -165,7 +165,7 @@ def test_best_discriminator_is_the_share_of_real_tokens_in_each_context(label_ma
 @pytest.mark.parametrize("form", ["from-here", "from-start"])
 def test_advantage_is_the_return_less_the_value_within_its_bound(form: str) -> None:
     config, _, D, play = plays({"advantage_clip": 1.0, "returns": form, "discount": 0.7, "whole_rate": 0.5})
-    reward = maskgan.rewards(D, play)
+    reward = maskgan.rewards(config, D, play)
     advantage = maskgan.advantages(config, D, play, maskgan.returns(config, reward))
     values = D.eval().critic(play.fake)
     width = reward.shape[1]
@@ -180,19 +180,30 @@ def test_advantage_is_the_return_less_the_value_within_its_bound(form: str) -> N
 
 
 def test_reward_is_the_log_of_twice_the_verdict_at_every_blank() -> None:
-    _, _, D, play = plays({"whole_rate": 0.5})
+    config, _, D, play = plays({"whole_rate": 0.5})
     verdicts = D.eval()(play.fake, play.masked).logits.sigmoid()
-    torch.testing.assert_close(maskgan.rewards(D, play), ((2 * verdicts).log() * play.blank).detach())
+    torch.testing.assert_close(maskgan.rewards(config, D, play), ((2 * verdicts).log() * play.blank).detach())
     with torch.no_grad():
         D.head.weight.zero_()
         D.head.bias.zero_()
-    assert maskgan.rewards(D, play).abs().max() < 1e-6  # it cannot tell
+    assert maskgan.rewards(config, D, play).abs().max() < 1e-6  # it cannot tell
+
+
+def test_an_empty_reward_says_nothing_of_the_fill() -> None:
+    """Constant: 0 everywhere. Random: log 2U at blanks, whatever stands there, of mean log 2 - 1."""
+    config, _, D, play = plays({"whole_rate": 1.0})
+    assert (maskgan.rewards(replace(config, reward="constant"), D, play) == 0).all()
+    noise = torch.stack([maskgan.rewards(replace(config, reward="random"), D, play) for _ in range(200)])
+    assert ((noise != 0) == play.blank).all()
+    drawn = noise[:, play.blank]
+    assert drawn.max() <= math.log(2)
+    assert abs(drawn.mean() - (math.log(2) - 1)) < 4 / drawn.numel() ** 0.5  # log U has variance 1
 
 
 def test_loss_of_the_generator_reaches_neither_the_discriminator_nor_the_critic() -> None:
     config, G, D, play = plays({"share_embedding": False})
     D.train()
-    advantage = maskgan.advantages(config, D, play, maskgan.returns(config, maskgan.rewards(D, play)))
+    advantage = maskgan.advantages(config, D, play, maskgan.returns(config, maskgan.rewards(config, D, play)))
     policy_gradient(G(play.fake, play.masked), advantage).backward()
     assert all(parameter.grad is None for parameter in D.parameters())
     assert all(parameter.grad is not None for parameter in G.parameters())

@@ -97,7 +97,7 @@ def expected_estimate(
     mean, square = torch.zeros(()), torch.zeros(())
     for k, prob in enumerate(probs):
         row = row_of(play, k)
-        advantage = maskgan.advantages(config, D, row, maskgan.returns(config, maskgan.rewards(D, row)))
+        advantage = maskgan.advantages(config, D, row, maskgan.returns(config, maskgan.rewards(config, D, row)))
         one = -worlds.gradient(policy_gradient(G(row.fake, row.masked), advantage), G)
         mean, square = mean + prob * one, square + prob * one.square().sum()
     return mean, square
@@ -187,7 +187,7 @@ def test_a_fitted_critic_makes_the_gradient_less_noisy(tmp_path: Path) -> None:
         for _ in range(80):
             fake = infill(G, play.masked.repeat(4, 1)).tokens
             of_fakes = maskgan.Play(fake, play.masked.repeat(4, 1), fake, fake >= 0, fake >= 0)
-            target = maskgan.returns(config, maskgan.rewards(D, of_fakes))
+            target = maskgan.returns(config, maskgan.rewards(config, D, of_fakes))
             maskgan.train_critic(config, D, optimizer, of_fakes, target, run)
     _, with_critic = expected_estimate(config, G, D, play)
     assert with_critic < without / 2

@@ -1,12 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from textforge.errors import UserError
-from textforge.metrics.copying import exact_copy
-from textforge.metrics.ngrams import distinct, unique
+from textforge.metrics.copying import Known, exact_copy
+from textforge.metrics.ngrams import distinct, expected_unique, unique
 
 
 def distinct_by_sets(samples: list[str], order: int, budget: int) -> float:
@@ -39,6 +40,37 @@ def test_exact_copy_counts_every_sample_and_not_every_training_line() -> None:
     train = iter(["a b ", "a b", "c"])  # may stream
     assert exact_copy(["a b", "a b", "b", "c", "ab"], train) == {"exact_copy": 3 / 5}
     assert exact_copy(["a"], []) == {"exact_copy": 0.0}
+
+
+@given(st.lists(st.text(alphabet="ab ", max_size=4), min_size=1), st.lists(st.text(alphabet="ab ", max_size=4)))
+def test_known_texts_are_found_as_exact_copy_finds_them(train: list[str], samples: list[str]) -> None:
+    known = Known.of(iter(train))
+    assert known.holds(samples).tolist() == [text.split() in [line.split() for line in train] for text in samples]
+    if samples:
+        assert known.holds(samples).mean() == exact_copy(samples, train)["exact_copy"]
+
+
+def test_known_texts_differ_by_symbols_and_not_by_how_they_are_written() -> None:
+    assert Known.of(["a b", "\ud800"], split=list).holds(["ab", "a b", "a  b", "\ud800", ""]).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("frequencies", [[1], [9, 1], [5, 3, 1, 1], [1] * 40])
+def test_expected_share_of_distinct_texts(frequencies: list[int]) -> None:
+    """Against 4,000 draws: the mean within 4 standard errors, their spread below the bound."""
+    num, times = 12, 4000
+    p = np.array(frequencies) / sum(frequencies)
+    drawn = np.random.default_rng(0).choice(len(p), (times, num), p=p)
+    shares = np.array([len(set(row)) / num for row in drawn.tolist()])
+    mean, error = expected_unique(np.array(frequencies), num)
+    assert abs(shares.mean() - mean) <= 4 * shares.std() / times**0.5 + 1e-12
+    assert shares.std() <= error * 1.05 + 1e-12
+    assert expected_unique(np.array(frequencies), 1)[0] == pytest.approx(1.0)
 
 
 def test_empty_samples_are_refused() -> None:

@@ -1,92 +1,25 @@
 """The page: complete, harmless whatever a run holds, and of one file."""
 
-import base64
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from report.folders import CONFIG, ROWS, SETTINGS, build, records
+from report.pages import ATTACK, Page, check_harmless, taken_apart
 
 from textforge import report
 from textforge.errors import UserError
+from textforge.report.page import html
 
 DASH = "\N{EN DASH}"
-ATTACK = "</script><script>window.pwned=1</script><img src=x onerror=pwned=1>\"'><svg onload=pwned=1>{{7*7}}{%x%}]]>"
-# What a browser would fetch or run, had it come in as markup.
-FETCHING = frozenset(
-    {"src", "srcset", "href", "data", "action", "formaction", "poster", "background", "ping", "srcdoc"}
-)
-
-
-@dataclass
-class Page(HTMLParser):
-    """A page taken apart: its elements, its words, its scripts."""
-
-    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    scripts: list[tuple[dict[str, str | None], str]] = field(default_factory=list)
-    styles: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in {"bdi", "span"}:
-            self.texts.append(" ")
-        if tag == "script":
-            self.scripts.append((dict(attrs), ""))
-
-    def handle_data(self, data: str) -> None:
-        match self.cdata_elem:
-            case "script":
-                attributes, text = self.scripts[-1]
-                self.scripts[-1] = attributes, text + data
-            case "style":
-                self.styles.append(data)
-            case _:
-                self.texts.append(data)
-
-    @property
-    def words(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.texts))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def page(folder: Path) -> Page:
-    parsed = Page()
-    parsed.feed(report.html(folder))
-    parsed.close()
-    return parsed
-
-
-def check_harmless(parsed: Page) -> None:
-    """Fail unless the only code is ours, allowed by its hash, and nothing is fetched from anywhere."""
-    (policy,) = (str(meta["content"]) for meta in parsed.all("meta") if meta.get("http-equiv"))
-    assert policy.startswith("default-src 'none'; ")
-    for attributes, text in parsed.scripts:
-        if attributes == {"type": "application/json"}:
-            json.loads(text, parse_constant=pytest.fail)
-            assert "<" not in text
-        else:
-            assert attributes == {}
-            digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-            assert f"'sha256-{digest}'" in policy
-    for tag, attributes in parsed.elements:
-        assert tag not in {"link", "img", "iframe", "object", "embed", "base", "form", "svg", "video", "audio"}
-        for name, value in attributes.items():
-            assert not name.startswith("on")
-            assert name not in FETCHING or str(value).startswith("#")
-    assert not re.search(r"@import|url\(|expression\(", "".join(parsed.styles))
+    return taken_apart(report.html(folder))
 
 
 def test_the_page_tells_what_the_folder_holds(tmp_path: Path) -> None:
@@ -142,6 +75,15 @@ def test_every_place_of_a_hostile_folder_is_shown_and_nothing_of_it_runs(tmp_pat
     assert "<img src=x onerror=alert(1)>" in shown
     data = "".join(json.dumps(json.loads(text)) for attributes, text in parsed.scripts if attributes)
     assert json.dumps(ATTACK)[1:-1] in data
+
+
+def test_the_verdict_stands_above_the_table(tmp_path: Path) -> None:
+    folder = build(tmp_path / "run")
+    table = json.loads((folder / "evaluation.json").read_text())
+    table["verdict"] = {"headline": "tie with <mle>", "reasons": ["one training"], "flags": []}
+    (folder / "evaluation.json").write_text(json.dumps(table))
+    page = html(folder)
+    assert page.index("tie with &lt;mle&gt;") < page.index("one training") < page.index("<table")
 
 
 def test_texts_of_all_scripts_are_shown_in_their_own_direction_and_language(tmp_path: Path) -> None:
@@ -281,7 +223,7 @@ def test_light_and_dark_colours_can_be_told_apart(tmp_path: Path) -> None:
     light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in css.split("prefers-color-scheme: dark"))
     assert light.keys() == dark.keys()
     for colours in (light, dark):
-        for name in ("ink", "quiet", "link"):  # WCAG 2.2, 1.4.3
+        for name in ("ink", "quiet", "link", "warning"):  # WCAG 2.2, 1.4.3
             assert min(contrast(colours[name], colours[under]) for under in ("page", "wash")) >= 4.5
         for name in (name for name in colours if name.startswith("curve")):  # WCAG 2.2, 1.4.11
             assert contrast(colours[name], colours["page"]) >= 3

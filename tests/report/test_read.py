@@ -64,6 +64,13 @@ def test_a_damaged_line_is_left_out_and_said(tmp_path: Path, damage: bytes) -> N
     assert run.notes == ("Damaged lines of metrics.jsonl, left out: 1.",)
 
 
+def test_warnings_of_the_run_are_notes_and_no_numbers(tmp_path: Path) -> None:
+    at = {"phase": "adversarial", "step": 12, "iteration": 2, "seconds": 1.0}
+    run = read(build(tmp_path / "run", lines=[at | {"warning": "it repeats itself"}, at | {"unique": 0.1}]))
+    assert run.notes == ("Warning of the run, in adversarial at step 12: it repeats itself.",)
+    assert [record.scalars for record in run.records] == [{}, {"unique": 0.1}]
+
+
 def test_only_a_line_feed_ends_a_sample(tmp_path: Path) -> None:
     texts = ["", "a\u2028b", "c\x0bd\x0ce", "f\x85g\x1cb", ""]
     (file,) = read(build(tmp_path / "run", samples={"p-00000001": texts})).samples
@@ -115,3 +122,25 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=reason):
             read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "read_as"),
+    [
+        ({"headline": "tie", "reasons": ["one training", 3]}, ("tie", "one training")),
+        ({"headline": 3, "reasons": []}, ()),
+        ("tie", ()),
+        (None, ()),
+    ],
+)
+def test_a_verdict_and_the_rows_kinds_and_samples_are_read(
+    tmp_path: Path, said: object, read_as: tuple[str, ...]
+) -> None:
+    folder = build(tmp_path / "run")
+    rows = [{"name": "mle", "metrics": {}, "kind": "control", "samples": ["a", 3]}, {"name": "x", "metrics": {}}]
+    table = {"rows": rows, "settings": {}, "verdict": said}
+    (folder / "evaluation.json").write_text(json.dumps(table))
+    evaluation = read(folder).evaluation
+    assert evaluation is not None
+    assert evaluation.verdict == read_as
+    assert [(row.kind, row.samples) for row in evaluation.rows] == [("control", ("a",)), ("model", ())]

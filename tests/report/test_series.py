@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textforge.report.read import Record
-from textforge.report.series import Phase, Point, curves, phases, thinned
+from textforge.report.series import Phase, Point, curves, over_seeds, phases, thinned
 
 
 def test_phases_are_stretches_of_one_name() -> None:
@@ -54,3 +54,26 @@ def test_thinning_keeps_sums_and_extremes_and_phases(values: list[tuple[int, flo
 def test_what_is_short_is_not_thinned(length: int) -> None:
     points = [Point(step, 0, float(step), step - 1.0, step + 1.0) for step in range(length)]
     assert list(thinned(points, 300)) == points
+
+
+def point(step: int, mean: float, phase: int = 0) -> Point:
+    return Point(step, phase, mean, mean, mean)
+
+
+def test_over_seeds_is_the_mean_of_those_that_have_a_value() -> None:
+    seeds = [[point(1, 1.0), point(2, 2.0)], [point(1, 3.0)], []]
+    assert over_seeds(seeds, 10) == (Point(1, 0, 2.0, 1.0, 3.0), Point(2, 0, 2.0, 2.0, 2.0))
+    assert over_seeds([], 10) == over_seeds([[]], 10) == ()
+
+
+def test_over_seeds_averages_in_time_before_it_looks_for_the_extremes() -> None:
+    """A seed that jumps up and down has no spread of its own; that is between seeds."""
+    seeds = [[point(step, (-1) ** step + shift) for step in range(1, 9)] for shift in (0.0, 0.5)]
+    assert over_seeds(seeds, 4) == tuple(Point(step, 0, 0.25, 0.0, 0.5) for step in (2, 4, 6, 8))
+
+
+def test_over_seeds_never_mixes_phases() -> None:
+    seeds = [[point(1, 0.0), point(2, 0.0), point(3, 9.0, 1)], [point(1, 0.0), point(2, 9.0, 1), point(3, 9.0, 1)]]
+    merged = over_seeds(seeds, 1)
+    assert [(found.phase, found.step, found.mean) for found in merged] == [(0, 2, 0.0), (1, 3, 9.0)]
+    assert over_seeds([[point(1, 1e308), point(2, 1e308)]], 1)[0].mean == 1e308

@@ -125,6 +125,15 @@ def test_read_only_folder_is_refused() -> None:
             os.seteuid(user)
 
 
+def test_field_that_a_folder_never_had_is_no_change(tmp_path: Path) -> None:
+    """Where its value is the one that went without saying."""
+    open_folder(tmp_path, CONFIG, resume=False)
+    open_folder(tmp_path, {**CONFIG, "new": "a"}, resume=True, absent={"new": "a"})
+    assert "new" not in json.loads((tmp_path / "config.json").read_text())
+    with pytest.raises(UserError, match='new was "a", is "b"'):
+        open_folder(tmp_path, {**CONFIG, "new": "b"}, resume=True, absent={"new": "a"})
+
+
 def test_folder_in_use_is_refused(tmp_path: Path) -> None:
     with (
         sole_writer(tmp_path),

@@ -176,6 +176,28 @@ def test_state_holds_values_and_length(log: Log, tmp_path: Path) -> None:
     assert log.state_dict()["counts"] == {"a": 1, "b": 1}
 
 
+def test_warning_is_a_record_in_words(log: Log, tmp_path: Path) -> None:
+    log.warning(NOW, "too \u201cfew\u201d\n")
+    (line,) = lines(tmp_path)
+    assert line == {"phase": "phase", "step": 7, "iteration": 3, "seconds": 1.5, "warning": "too \u201cfew\u201d\n"}
+    with pytest.raises(ValueError, match="'warning' cannot be logged"):
+        log.add({"warning": 1.0})
+
+
+def test_state_holds_the_newest_means(log: Log, tmp_path: Path) -> None:
+    """Checkpoints of before they were kept have none."""
+    log.add({"a": 1.0})
+    log.flush(NOW)
+    state = log.state_dict()
+    other = Log(tmp_path, offset=state["offset"], step=7, resumed=True)
+    other.load_state_dict(state)
+    assert other.latest == {"a": 1.0}
+    del state["latest"]
+    other.load_state_dict(state)
+    assert other.latest == {}
+    other.close()
+
+
 def test_full_disk_is_one_line(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(28, os.strerror(28))

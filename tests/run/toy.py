@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
-from textforge.run import Measurement, Run, load_checkpoint, save_checkpoint, saved_steps
+from textforge.run import Measurement, Run, ended_phases, load_checkpoint, save_checkpoint, saved_steps
 
 QUIET = Console(quiet=True)
 
@@ -224,6 +224,23 @@ def descend(folder: Path, rank: int, size: int, clip: float | None) -> None:
     save_checkpoint(folder / f"{rank}-of-{size}" / "checkpoints", "last", 3, {**module.state_dict(), **gradients})
 
 
+def collapse_on_one(folder: Path, rank: int) -> None:
+    """Train on a process of two, of which only the first finds a collapse, at its third evaluation."""
+
+    def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
+        count = float(generator.state_dict()["count"])
+        worse = rank == 0 and count > 2
+        return Measurement({"nll_valid": 9.0 if worse else 2.0, "entropy": 0.1 if worse else 2.0, "count": count})
+
+    quiet = Console(quiet=True)
+    with Run(folder / str(rank), seed=0, device="cpu", evaluate=evaluate, console=quiet, on_collapse="rollback") as run:
+        run._fabric = join_group(folder, rank, 2)
+        generator = Counter()
+        run.setup("generator", generator)
+        for _ in run.phase("only", 8, evaluate_every=1):
+            generator.count += 1
+
+
 def join_group(folder: Path, rank: int, size: int) -> Fabric:
     """Join a group of processes on this machine that find each other by a file."""
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
@@ -255,6 +272,11 @@ def content(folder: Path) -> dict[str, Any]:
         "best": load_checkpoint(folder, "best") if saved_steps(folder / "checkpoints", "best") else None,
         "generations": sorted(path.name for path in (folder / "checkpoints").glob("0*")),
     }
+
+
+def content_of_texts(folder: Path) -> dict[str, Any]:
+    """Return what a run leaves that wrote no samples and may have stopped itself, which adds a generation."""
+    return {"records": records(folder), "last": state(folder), "ends": ended_phases(folder / "checkpoints")}
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

@@ -59,6 +59,12 @@ def test_batches_are_the_sequences_and_pad(texts: list[str], data: st.DataObject
     assert (moved.tokens.device.type, moved.mask.device.type) == ("meta", "meta")
 
 
+def test_frequencies_are_those_of_the_distinct_sequences() -> None:
+    texts = ["ab", "a", "ab", "ba", "abba", "ab", "too long for it"]
+    encoded, _ = encode(texts, train("char", texts), max_length=5)
+    assert sorted(encoded.frequencies().tolist()) == [1, 1, 1, 3]
+
+
 def test_a_batch_too_narrow_for_its_sequences_is_refused() -> None:
     encoded, _ = encode(["a b c"], tokenizer(), max_length=None)
     with pytest.raises(AssertionError, match="4 tokens does not fit a batch of width 3"):

@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from textforge.cli.comparing import compare_command, frontier_command
 from textforge.cli.finding import bench_command, data_command, methods_command
+from textforge.cli.replicating import replicate_command
 from textforge.cli.training import train_command
 from textforge.cli.using import evaluate_command, infill_command, report_command, sample_command, score_command
 from textforge.errors import CallError, UserError, WorkError, nearest
@@ -27,7 +29,10 @@ Train generators of discrete sequences against discriminators, and measure them 
   score RUN FILE                log-likelihood and discriminator's opinion of each line
   evaluate RUN|FILE             every metric that applies, with its settings
   report RUN                    write the run's page of results
+  frontier RUN                  quality against diversity over temperatures, beside maximum likelihood
+  compare RUN|FILE...           a verdict in words, and one page over several runs or files
   data list|show|export|fetch   embedded languages and public corpora
+  replicate [ROW]               the numbers of the papers beside ours
   bench                         how fast this machine is, as ratios
 
 `textforge COMMAND --help` explains a command, `textforge train METHOD --help` every field of a method.
@@ -120,6 +125,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "score": score_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "frontier": frontier_command,
+    "compare": compare_command,
     "data": data_command,
+    "replicate": replicate_command,
     "bench": bench_command,
 }

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 COLUMNS = (
     *(f"bleu_{order}" for order in (2, 3, 4, 5)),
     *(f"self_bleu_{order}" for order in (2, 3, 4, 5)),
-    *("backward_bleu_4", "distinct_2", "unique", "exact_copy", "nll_test", "entropy"),
+    *("backward_bleu_4", "ms_jaccard_4", "in_test_4", "lm_score", "reverse_lm_score", "distinct_2", "unique"),
+    *("frechet", "frechet_floor", "c2st", "tv_bound", "mauve"),
+    *("exact_copy", "copied_8", "copied_real_8", "span_max", "edit", "edit_real", "membership_auc"),
+    *("nll_test", "approx_nll_test", "entropy"),
     *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "tv", "mode_coverage", "exact_js"),
     *("sample_js", "sample_js_floor", "js_floor", "in_modes", "game_value", "game_optimum", "d_distance", "parzen"),
 )
@@ -32,7 +35,7 @@ def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> No
             table.add_row(column, *(_cell(row.metrics, column) for row in rows))
     print()
     console = Console(file=sys.stdout, highlight=False, markup=False)
-    console.width = max(console.width, 20 + 16 * len(rows))  # a narrow terminal breaks lines, but no number is cut off
+    console.width = max(console.width, 20 + 19 * len(rows))  # a narrow terminal breaks lines, but no number is cut off
     console.print(table)
 
 

@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes
 
+from textforge.cli.comparing import print_frontier, print_verdicts
 from textforge.cli.output import COLUMNS, escaped, print_table, spelled
 from textforge.cli.parsing import parse
 from textforge.errors import CallError, Interrupted
@@ -30,6 +31,12 @@ class Place:
     """A config.json of another run to start from, in place of a preset."""
     resume: bool = False
     """Continue the run in --out where it stopped, with the settings that it has."""
+    seeds: int = 1
+    """Train so many times, from the given seed upwards, as many at once as there are cores; --out is then a folder of
+    runs that `textforge compare` takes as one, and the same call goes on where it was stopped."""
+    controls: Literal["all", "mle", "none"] = "mle"
+    """What else to train for comparison, in the run folder: maximum likelihood (mle), and with all, of a method that
+    has a reward, the same training with a constant and a random one."""
 
 
 def train_command(arguments: Sequence[str]) -> None:
@@ -53,7 +60,15 @@ def train_command(arguments: Sequence[str]) -> None:
     else:
         options, config = _stored(stored, method)
     chosen: Any = parse(_command(options, config), rest, f"train {method}")
-    _train(method, chosen.options, chosen.fields, chosen.place)
+    if chosen.place.seeds > 1:
+        from textforge.cli.seeds import train_seeds
+
+        if isinstance(methods.find(method), methods.WorldMethod):
+            raise CallError(f"{method} learns points, which --seeds cannot compare yet; give one --seed at a time")
+        out = chosen.place.out or _new_folder(f"{method}-{Path(chosen.options.data).name}")
+        train_seeds(method, rest, out, chosen.options.seed, chosen.place.seeds)
+    else:
+        _train(method, chosen.options, chosen.fields, chosen.place)
 
 
 def _command(options: Options, config: Any) -> type:
@@ -90,7 +105,8 @@ def _stored(path: Path, method: str) -> tuple[Options, Any]:
 def _train(method: str, options: Options, config: Any, place: Place) -> None:
     from rich.console import Console
 
-    from textforge import methods, report, results
+    from textforge import controls, methods, report, results
+    from textforge.comparing import compare
     from textforge.model import Model, train
     from textforge.task import Task
 
@@ -106,25 +122,34 @@ def _train(method: str, options: Options, config: Any, place: Place) -> None:
         console.print(f"{folder} holds no run yet: starting one")
     try:
         model = train(method, options, config, task, folder, resume=place.resume, console=console)
+        if isinstance(task, Task):
+            controls.train_controls(folder, method, options, config, task, place.controls, console)
     except Interrupted as stop:
         raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
-    console.print("evaluating")
     if isinstance(model, Model):
         assert isinstance(task, Task)
-        rows, settings = results.run_rows(folder, model, task)
+        rows, settings = results.run_rows(folder, model, task, console)
+        curves = results.run_frontier(folder, model, task, console=console)
         if int(settings["num_references"]) < FEW:
             console.print(
                 f"only {settings['num_references']} held-out lines: the text metrics are rough; give more with --valid"
             )
+        results.write_rows(folder, rows, settings)
+        judged = compare([folder])
+        results.write_rows(folder, rows, settings, dataclasses.asdict(judged.verdicts[0]))
     else:
         rows, settings = results.world_rows(model)
-    results.write_rows(folder, rows, settings)
+        results.write_rows(folder, rows, settings)
     report.write(folder, folder / "report.html")
     print("samples")
     for text in model.sample(10, seed=options.seed):
         print(f"  {escaped(text)}")
     print_table("evaluation", rows, COLUMNS)
     print(spelled(settings))
+    if isinstance(model, Model):
+        print_frontier(method, curves)
+        print()
+        print_verdicts(judged)
     print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")
 
 

@@ -15,6 +15,7 @@ from textforge.cli.parsing import parse
 from textforge.errors import CallError, UserError
 
 if TYPE_CHECKING:
+    from textforge.evaluation import Judges
     from textforge.metrics import Evaluation
     from textforge.model import Model, PointModel
 
@@ -119,7 +120,7 @@ def score_command(arguments: Sequence[str]) -> None:
     """Score texts."""
     options = parse(ScoreOptions, arguments, "score")
     from textforge.model import load_text_model
-    from textforge.results import finite
+    from textforge.run import finite
     from textforge.text import read_lines
 
     model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file)
@@ -170,6 +171,13 @@ class EvaluateOptions:
     """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
     tokenizer: Literal["auto", "word", "char"] = "auto"
     """For a file: how texts are cut into symbols. A run has its own."""
+    lm: Literal["kneser-ney", "lstm"] = "kneser-ney"
+    """What judges by likelihood: a count model; or an LSTM as well, which takes minutes."""
+    canaries: Path | None = None
+    """For a run: secrets that were put into its training text, one a line, `the code is {3 1 4 1}` without the braces;
+    does the model know or say them?"""
+    encoder: Path | None = None
+    """The folder of a sentence-transformers model that turns texts into vectors, in place of hashed n-grams."""
     json: bool = False
     """Print one JSON object with metrics and settings."""
 
@@ -177,9 +185,12 @@ class EvaluateOptions:
 def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate a run or a file."""
     options = parse(EvaluateOptions, arguments, "evaluate")
-    from textforge.results import Row, finite
+    from textforge.results import Row
+    from textforge.run import finite
 
     evaluation = _evaluate_run(options) if options.target.is_dir() else _evaluate_file(options)
+    if options.canaries is not None:
+        evaluation.metrics.update(_judge_canaries(options))
     if options.json:
         judged = {"metrics": finite(evaluation.metrics), "settings": finite(evaluation.settings)}
         print(json.dumps(judged, ensure_ascii=False))
@@ -220,14 +231,41 @@ def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
         num=options.num,
         temperature=options.temperature,
         seed=options.seed,
+        judges=_judges(options),
     )
+
+
+def _judges(options: EvaluateOptions) -> "Judges":
+    from textforge.evaluation import Judges
+    from textforge.metrics.encoder import sentence_transformer
+
+    if options.encoder is None:
+        return Judges(lstm=options.lm == "lstm")
+    if not options.encoder.is_dir():
+        raise UserError(f"there is no folder {options.encoder}; give --encoder that of a sentence-transformers model")
+    return Judges(sentence_transformer(options.encoder), options.encoder.resolve().name, options.lm == "lstm")
+
+
+def _judge_canaries(options: EvaluateOptions) -> dict[str, float]:
+    from textforge import canaries
+    from textforge.model import load_text_model
+    from textforge.results import MOST
+    from textforge.text import read_lines
+
+    assert options.canaries is not None
+    if not options.target.is_dir():
+        raise CallError("--canaries asks what a model knows; give the folder of a run")
+    model = load_text_model(options.target, options.checkpoint)
+    num = MOST if options.num is None else options.num
+    samples = model.sample(num, temperature=options.temperature, seed=options.seed)
+    return canaries.judge(model, canaries.read(list(read_lines(options.canaries))), samples, seed=options.seed)
 
 
 def _evaluate_points(model: "PointModel", options: EvaluateOptions) -> "Evaluation":
     from textforge import arena
     from textforge.metrics import Evaluation
 
-    for field in ("reference", "train", "num", "temperature"):
+    for field in ("reference", "train", "num", "temperature", "lm", "encoder"):
         if vars(options)[field] != vars(EvaluateOptions)[field]:
             raise CallError(f"the truth about the world {model.world.name} is known; leave out --{field}")
     return Evaluation(model.evaluate(seed=options.seed), arena.settings(model.world))
@@ -242,7 +280,8 @@ def _evaluate_file(options: EvaluateOptions) -> "Evaluation":
     references = _reference(options.reference)
     name = tokenizers.choose(references) if options.tokenizer == "auto" else options.tokenizer
     samples = list(read_lines(options.target))
-    return evaluate_texts(samples, references, tokenizers.train(name, references), train=_training(options.train))
+    tokenizer, judges = tokenizers.train(name, references), _judges(options)
+    return evaluate_texts(samples, references, tokenizer, train=_training(options.train), judges=judges)
 
 
 def _reference(path: Path) -> "Iterable[str]":

@@ -93,6 +93,8 @@ class Config:
     """Which prefixes are completed: all [P], or those of a multiple of c tokens [C]."""
     rescale_delta: float = 12.0
     """delta of the bootstrapped rescaled activation [P]; 16, of unsorted rewards [C]."""
+    reward: Literal["discriminator", "constant", "random"] = "discriminator"
+    """What scores a sequence: D(Y) [P]; 1 or uniform noise (controls; the leaked features stay D's)."""
     baseline: Literal["none", "leave-one-out"] = "none"
     """What is subtracted from the intrinsic reward: nothing [P, C], or its mean over the other sequences."""
     temperature: float = 1.0
@@ -265,7 +267,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     G.worker.dropout.eval()  # in the game, the gradient is that of the policy which is sampled
     for round_ in run.phase("adversarial", config.rounds, measure=at_temperature_1):
         G.leaked.leak(D)
-        reward_of = verdict(D)
+        reward_of = verdict(config, D)
         for _ in range(config.g_steps):
             fake = sample(G, config.batch_size, temperature=config.temperature)
             q = monte_carlo_q(
@@ -364,10 +366,13 @@ def worker_reward(
     return cosine(features[:, begin], features[:, 1:], G.summed(goals))[0]
 
 
-def verdict(D: TextCNN) -> Reward:
-    """Return the reward of whole sequences: their probability of being real, for D as it stands now."""
-    judge = D.tabulated()
-    return lambda tokens: judge(tokens).logits.sigmoid()
+def verdict(config: Config, D: TextCNN) -> Reward:
+    """Return the reward of whole sequences: their probability of being real, for D as it stands now, or a control."""
+    if config.reward == "discriminator":
+        judge = D.tabulated()
+        return lambda tokens: judge(tokens).logits.sigmoid()
+    empty = {"constant": torch.ones, "random": torch.rand}[config.reward]
+    return lambda tokens: empty(len(tokens), device=tokens.device)
 
 
 def train_discriminator(

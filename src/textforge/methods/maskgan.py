@@ -94,6 +94,8 @@ class Config:
     """Whether the critic's loss trains the discriminator's layers under its head, too; it disturbs them [C: off]."""
     discount: float = 0.89072
     """gamma of the returns [C]."""
+    reward: Literal["discriminator", "constant", "random"] = "discriminator"
+    """What scores a fill: log D [P]; the same number for all, or the logarithm of uniform noise (controls)."""
     returns: Literal["from-here", "from-start"] = "from-here"
     """Whether a reward at s counts gamma^(s-t) at t [C], or gamma^s, as the paper prints it."""
     advantage_clip: float = 5.0
@@ -210,7 +212,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     for _ in run.phase("discriminator", config.d_pretrain_steps, evaluate_every=0):
         play = filled(config, G, real.next().tokens)
         train_discriminator(config, D, d_pretrain_optimizer, play, run)
-        train_critic(config, D, critic_optimizer, play, returns(config, rewards(D, play)), run)
+        train_critic(config, D, critic_optimizer, play, returns(config, rewards(config, D, play)), run)
 
     for i in run.phase("adversarial", config.rounds, measure=measure):
         width = curriculum_length(config, i, task.max_length)
@@ -218,9 +220,9 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             play = filled(config, G, real.next().tokens[:, :width])
             train_discriminator(config, D, d_optimizer, play, run)
             if config.critic_step == "discriminator":
-                train_critic(config, D, critic_optimizer, play, returns(config, rewards(D, play)), run)
+                train_critic(config, D, critic_optimizer, play, returns(config, rewards(config, D, play)), run)
         play = filled(config, G, real.next().tokens[:, :width])
-        reward = rewards(D, play)
+        reward = rewards(config, D, play)
         return_ = returns(config, reward)
         advantage = advantages(config, D, play, return_)
         run.step(g_optimizer, policy_gradient(G(play.fake, play.masked), advantage), clip=config.clip)
@@ -289,16 +291,22 @@ def infilling_discriminator_loss(
     return (masked_mean(F.softplus(-real), play.hidden) + masked_mean(of_fakes, play.blank)) / 2
 
 
-def rewards(D: InfillingDiscriminator, play: Play) -> Float[Tensor, "B T"]:
+def rewards(config: Config, D: InfillingDiscriminator, play: Play) -> Float[Tensor, "B T"]:
     """Return r_t = log 2 D(x~_t | x~, m(x)) at the blanks, which is 0 where D cannot tell, and 0 elsewhere.
 
     That is the paper's log D and a constant. Where the number of blanks is given, the constant changes no gradient in
     expectation, and spares the critic, which does not see m(x), from having to know how many blanks are left. Where
     the generator chooses the length, a sum of negative rewards would have it end at once.
     """
-    with evaluating(D):
-        reward = F.logsigmoid(D(play.fake, play.masked).logits)
-    return (reward + math.log(2)) * play.blank
+    match config.reward:
+        case "discriminator":
+            with evaluating(D):
+                verdict = F.logsigmoid(D(play.fake, play.masked).logits)
+        case "constant":
+            verdict = torch.full(play.fake.shape, -math.log(2), device=play.fake.device)
+        case "random":
+            verdict = torch.rand(play.fake.shape, device=play.fake.device).log()
+    return (verdict + math.log(2)) * play.blank
 
 
 def returns(config: Config, reward: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:

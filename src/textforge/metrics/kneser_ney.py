@@ -105,6 +105,10 @@ class NgramModel:
 
     def sample(self, num: int, seed: int, *, join: str = " ", max_length: int = 1_000) -> list[str]:
         """Draw texts that hold no unknown symbol; those that have not ended after `max_length` symbols are cut."""
+        return [join.join(symbols) for symbols in self.sample_symbols(num, seed, max_length=max_length)]
+
+    def sample_symbols(self, num: int, seed: int, *, max_length: int = 1_000) -> list[list[str]]:
+        """Draw the same texts, symbol by symbol."""
         rng = np.random.default_rng(seed)
         owner, drawn = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         going = np.arange(num)
@@ -124,7 +128,7 @@ class NgramModel:
         texts: list[list[str]] = [[] for _ in range(num)]
         for index, symbol_id in zip(np.concatenate(owner).tolist(), np.concatenate(drawn).tolist(), strict=True):
             texts[index].append(names[symbol_id])
-        return [join.join(text) for text in texts]
+        return texts
 
     def _extended(
         self, contexts: Int[np.ndarray, "lengths B"], symbol: Int[np.ndarray, "B"]
@@ -210,10 +214,24 @@ def reverse_lm_score(
     The first min(N, M) texts of both sides are used. Known symbols are those of all references and of `vocabulary`,
     so no reference holds an unknown one, and a sample that does pays for it: junk is a symbol that real text lacks.
     """
+    nats, lengths = reverse_nats(samples, references, order=order, vocabulary=vocabulary, split=split)
+    return {"reverse_lm_score": float(nats.sum()) / int(lengths.sum())}
+
+
+def reverse_nats(
+    samples: Sequence[str],
+    references: Sequence[str],
+    *,
+    order: int = 5,
+    vocabulary: Iterable[str] = (),
+    split: Split = str.split,
+) -> tuple[Float[np.ndarray, "M"], Int[np.ndarray, "M"]]:
+    """Return what `reverse_lm_score` is the ratio of: the nats of each of the references, and its number of tokens."""
     known = _known(samples, references, vocabulary, split)
     num = min(len(samples), len(references))
     model = fit_kneser_ney(samples[:num], order=order, vocabulary=known, split=split)
-    return {"reverse_lm_score": _nats(model, references[:num])}
+    tokens, lengths = model.token_log_probs(references[:num])
+    return -np.bincount(np.repeat(np.arange(num), lengths), weights=tokens, minlength=num), lengths
 
 
 def perplexity(model: NgramModel, texts: Sequence[str]) -> dict[str, float]:

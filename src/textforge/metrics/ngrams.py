@@ -1,8 +1,10 @@
 """Diversity by counting: distinct n-grams at a fixed budget of symbols, and the share of distinct texts."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from textforge.metrics.counts import Split, Symbols, gram_counts, require
 
@@ -33,3 +35,14 @@ def unique(samples: Sequence[str], *, split: Split = str.split) -> dict[str, flo
     """Share of distinct texts among the samples: `unique`; texts with the same symbols are the same text."""
     require(samples, "samples")
     return {"unique": len({tuple(split(text)) for text in samples}) / len(samples)}
+
+
+def expected_unique(frequencies: Int64[np.ndarray, " K"], num: int) -> tuple[float, float]:
+    """Return what share of distinct texts to expect of `num` drawn at random from K texts, and its standard error.
+
+    The texts are drawn with replacement, in proportion to their frequencies. The share is the exact expectation. That
+    one text occurs makes no other likelier to occur, so the root of the sum of the variances bounds the error from
+    above.
+    """
+    missing = (1 - frequencies / frequencies.sum()) ** num
+    return float((1 - missing).sum()) / num, math.sqrt((missing * (1 - missing)).sum()) / num

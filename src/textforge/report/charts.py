@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 import vl_convert
 
 from textforge.report.read import Record
+from textforge.report.render import TEMPLATES
 from textforge.report.series import Curve, Phase, Point, curves, phases, thinned
 from textforge.report.words import number
 
 MAX_POINTS = 300  # of a curve: more are finer than a screen and only make the file larger
 _DOTS_UP_TO = 40  # a curve with at most so many points shows each of them
-_COLOURS = 6  # --curve-1 .. --curve-6 of the style sheet
-_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
+COLOURS = 6  # --curve-1 .. --curve-6 of the style sheet
+DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3])
 Row = dict[str, Any]  # of the data that a chart carries
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 
@@ -48,26 +48,26 @@ def charts(records: Sequence[Record]) -> tuple[Chart, ...]:
     """Draw what was recorded: all that is measured in nats together, then losses, rewards and the rest, one by one."""
     drawn = [curve for curve in curves(records) if curve.values]
     bands = phases(records)
-    nats = [curve for curve in drawn if _kind(curve.name) == 0]
+    nats = [curve for curve in drawn if kind(curve.name) == 0]
     together = [_chart("Likelihood and entropy, in nats", nats, bands, wide=True)] if nats else []
-    others = sorted((curve for curve in drawn if _kind(curve.name) > 0), key=lambda curve: _kind(curve.name))
+    others = sorted((curve for curve in drawn if kind(curve.name) > 0), key=lambda curve: kind(curve.name))
     return (*together, *(_chart(curve.name, [curve], bands, wide=False) for curve in others))
 
 
 @cache
-def library() -> str:
-    """Return the JavaScript that draws the charts: Vega-Embed, Vega-Lite, Vega and our own few lines, in one script."""
-    own = Path(__file__).with_name("templates") / "charts.js"
+def library(name: str) -> str:
+    """Return the JavaScript that draws the charts: Vega-Embed, Vega-Lite, Vega and the few lines of a page."""
+    own = "".join((TEMPLATES / file).read_text(encoding="utf-8") for file in ("embed.js", name))
     major_minor = ".".join(alt.VEGALITE_VERSION.split(".")[:2])
-    return vl_convert.javascript_bundle(own.read_text(encoding="utf-8"), vl_version=major_minor)
+    return vl_convert.javascript_bundle(own, vl_version=major_minor)
 
 
-def _kind(name: str) -> int:
+def kind(name: str) -> int:
     """Sort the scalars: 0 nats, 1 losses, 2 rewards, 3 everything else."""
     words = name.lower().split("_")
-    for kind, known in enumerate(({"nll", "entropy"}, {"loss"}, {"reward", "return", "baseline"})):
+    for found, known in enumerate(({"nll", "entropy"}, {"loss"}, {"reward", "return", "baseline"})):
         if known.intersection(words):
-            return kind
+            return found
     return 3
 
 
@@ -152,8 +152,8 @@ def _lines(rows: Sequence[Row], names: Sequence[str], x: alt.X, *, wide: bool) -
     """Draw spreads where points stand for several values, lines, and dots where there are few points."""
     above = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolSize=400, offset=24)
     legend = above if wide else None
-    colours = alt.Scale(domain=names, range=[f"var(--curve-{i % _COLOURS + 1})" for i in range(len(names))])
-    dashes = alt.Scale(domain=names, range=[_DASHES[i % len(_DASHES)] for i in range(len(names))])
+    colours = alt.Scale(domain=names, range=[f"var(--curve-{i % COLOURS + 1})" for i in range(len(names))])
+    dashes = alt.Scale(domain=names, range=[DASHES[i % len(DASHES)] for i in range(len(names))])
     axis = alt.Axis(title="nats" if wide else None, tickCount=5, labelLimit=60)
     chosen = alt.selection_point(name="chosen", fields=["curve"], bind="legend")
     lit = alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12))

@@ -1,28 +1,18 @@
-"""One run folder as one HTML page.
+"""One run folder as one HTML page."""
 
-Whatever a corpus, a sample or a configuration holds is text: Jinja escapes it in the page, its `tojson` escapes it in
-the data of the charts, and the page's own content security policy runs the one script written here and fetches
-nothing, so that a slip in one of them still can neither run nor leak anything.
-"""
-
-import base64
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePath
 
-import jinja2
 from markupsafe import Markup
 
-from textforge.errors import UserError
 from textforge.report import words
 from textforge.report.read import Evaluation, RunFolder, SampleFile, read
+from textforge.report.render import environment, policy, write_page
 from textforge.report.series import curves, phases
 
-_TEMPLATES = Path(__file__).with_name("templates")
 _LINES_SHOWN = 10  # of a sample file
 _FILES_SHOWN = 12  # of samples
 _CHARACTERS_SHOWN = 600  # of a sample
@@ -48,12 +38,12 @@ def html(folder: Path) -> str:
     drawn = charts(run.records)
     told = [chart for chart in drawn if multiples and chart.title in _TOLD]
     scalars = curves(run.records)
-    script = library() if drawn or multiples else ""
-    page = _environment().get_template("page.html")
+    script = library("charts.js") if drawn or multiples else ""
+    page = environment().get_template("page.html")
     return page.render(
         run=run,
         corpus=_corpus(run),
-        policy=_policy(script),
+        policy=policy(script),
         script=Markup(script),
         charts=[chart for chart in drawn if chart not in told],
         multiples=multiples,
@@ -76,35 +66,7 @@ def html(folder: Path) -> str:
 
 def write(folder: Path, out: Path) -> None:
     """Write the page about a run to `out`, whole or not at all; `UserError` where no such file can be."""
-    if out.is_dir() or not out.parent.is_dir():
-        raise UserError(f"cannot write a report to {out}: give the name of a file in a folder that exists")
-    text = html(folder)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with partial.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: words.visible(value) if type(value) is str else value,
-    )
-    environment.filters |= {"number": words.number, "duration": words.duration, "language": words.language}
-    return environment
-
-
-def _policy(script: str) -> str:
-    """Allow our own script by its hash, inline styles, and nothing else; Vega compiles expressions, hence the eval."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; script-src 'unsafe-eval' 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'"
+    write_page(out, lambda: html(folder))
 
 
 def _corpus(run: RunFolder) -> str:

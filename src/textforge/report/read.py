@@ -1,6 +1,7 @@
 """Reading a run folder, also while the run is still writing it.
 
-Whatever is missing or damaged is told in `RunFolder.notes`; only a folder that is no run at all is an error.
+Whatever is missing or damaged is told in `RunFolder.notes`, as are the warnings of the run itself; only a folder that
+is no run at all is an error.
 """
 
 import json
@@ -51,6 +52,8 @@ class Row:
 
     name: str
     metrics: Mapping[str, object]
+    kind: str = "model"
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,13 @@ class Evaluation:
 
     rows: tuple[Row, ...]
     settings: Mapping[str, object]
+    verdict: tuple[str, ...] = ()
+    """The headline, and behind it the reasons; empty where nothing was said."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run folder holds; `notes` says in whole sentences what could not be read."""
+    """What a run folder holds; `notes` says in whole sentences what could not be read, and what the run warned of."""
 
     name: str
     config: Mapping[str, object]
@@ -134,9 +139,14 @@ def _records(path: Path, notes: list[str]) -> Iterator[Record]:
     with path.open("rb") as lines:
         for line in lines:
             try:
-                yield _record(json.loads(line))
+                data = json.loads(line)
+                record = _record(data)
             except _UNREADABLE:
                 damaged += line.endswith(b"\n") and not line.isspace()
+            else:
+                yield record
+                if isinstance(words := data.get("warning"), str):
+                    notes.append(f"Warning of the run, in {record.phase} at step {record.step}: {words}.")
     if damaged:
         notes.append(f"Damaged lines of {path.name}, left out: {damaged}.")
 
@@ -188,9 +198,22 @@ def _evaluation(path: Path, notes: list[str]) -> Evaluation | None:
         return None
     rows, settings = data.get("rows"), data.get("settings", {})
     if isinstance(rows, list) and all(map(_is_row, rows)) and isinstance(settings, dict):
-        return Evaluation(tuple(Row(row["name"], row["metrics"]) for row in rows), settings)
+        return Evaluation(tuple(map(_row, rows)), settings, _verdict(data.get("verdict")))
     notes.append(f"{path.name} is left out: it should hold rows, each with a name and metrics, and settings.")
     return None
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    samples = row.get("samples", [])
+    kept = tuple(text for text in samples if isinstance(text, str)) if isinstance(samples, list) else ()
+    return Row(row["name"], row["metrics"], str(row.get("kind", "model")), kept)
+
+
+def _verdict(said: object) -> tuple[str, ...]:
+    match said:
+        case {"headline": str(headline), "reasons": list(reasons)}:
+            return (headline, *(reason for reason in reasons if isinstance(reason, str)))
+    return ()
 
 
 def _is_row(row: object) -> bool:

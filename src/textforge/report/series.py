@@ -85,6 +85,39 @@ def curves(records: Sequence[Record]) -> tuple[Curve, ...]:
     return tuple(Curve(name, tuple(points), not_finite.get(name, 0)) for name, points in values.items())
 
 
+def over_seeds(seeds: Sequence[Sequence[Point]], at_most: int) -> tuple[Point, ...]:
+    """Return the mean over the seeds at each step, and the lowest and the highest of them.
+
+    Of more than about `at_most` steps, neighbouring ones of one phase are first averaged in each seed. Where only some
+    seeds have a value the mean is over these.
+    """
+    places = sorted({(point.phase, point.step) for points in seeds for point in points})
+    size = math.ceil(len(places) / at_most)
+    stretches: list[tuple[int, int]] = []  # phase and last step of each
+    of: dict[tuple[int, int], int] = {}
+    for _, members in groupby(places, key=lambda place: place[0]):
+        for i, place in enumerate(members):
+            if i % size == 0:
+                stretches.append(place)
+            stretches[-1] = place
+            of[place] = len(stretches) - 1
+    means: list[list[float]] = [[] for _ in stretches]
+    for points in seeds:
+        own: dict[int, list[float]] = {}
+        for point in points:
+            own.setdefault(of[point.phase, point.step], []).append(point.mean)
+        for i, values in own.items():
+            means[i].append(_mean(values))
+    return tuple(
+        Point(step, phase, _mean(values), min(values), max(values))
+        for (phase, step), values in zip(stretches, means, strict=True)
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(value / len(values) for value in values)
+
+
 def thinned(points: Iterable[Point], at_most: int) -> Iterator[Point]:
     """Yield means of neighbouring points of one phase, so few that a curve has about `at_most` of them."""
     points = tuple(points)
@@ -92,6 +125,6 @@ def thinned(points: Iterable[Point], at_most: int) -> Iterator[Point]:
     for _, members in groupby(points, key=lambda point: point.phase):
         stretch = tuple(members)
         for chunk in (stretch[i : i + size] for i in range(0, len(stretch), size)):
-            mean = math.fsum(point.mean / len(chunk) for point in chunk)
+            mean = _mean([point.mean for point in chunk])
             low, high = min(point.low for point in chunk), max(point.high for point in chunk)
             yield Point(chunk[-1].step, chunk[-1].phase, mean, low, high)

@@ -49,6 +49,15 @@ def keep_freed_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 
 
+def in_any_process(fabric: "Fabric", flag: bool) -> bool:
+    """Return, in all processes the same, whether the flag is set in one of them."""
+    if fabric.world_size == 1:
+        return flag
+    total = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return bool(total > 0)
+
+
 def average_gradients(fabric: "Fabric", parameters: Sequence[Tensor]) -> None:
     """Replace the gradients by their mean over the processes, in one exchange.
 

@@ -1,8 +1,9 @@
 """Writing so that a crash at any moment leaves the old file or the new one, never half of one."""
 
 import errno
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,3 +72,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     with writing(path):
         prepare(path, data)
         publish(path)
+
+
+def finite(values: Mapping[str, str | int | float]) -> dict[str, str | int | float | None]:
+    """Return the values as JSON can express them: NaN and infinity become None."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }

@@ -35,11 +35,14 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_folder(path: Path, config: Mapping[str, object], *, resume: bool) -> Path:
+def open_folder(
+    path: Path, config: Mapping[str, object], *, resume: bool, absent: Mapping[str, object] | None = None
+) -> Path:
     """Make `path` the folder of the run with this configuration, and return it.
 
-    A new run needs a folder that is absent or empty; `resume` also takes one with the very same configuration. Writes
-    config.json, and environment.json with one entry for each time that the run was resumed. `UserError` otherwise.
+    A new run needs a folder that is absent or empty; `resume` also takes one with the very same configuration, where
+    `absent` has the values of fields that folders did not always have. Writes config.json, and environment.json with
+    one entry for each time that the run was resumed. `UserError` otherwise.
     """
     with sole_writer(path):
         recorded = path / "config.json"
@@ -47,7 +50,7 @@ def open_folder(path: Path, config: Mapping[str, object], *, resume: bool) -> Pa
         if recorded.exists():
             if not resume:
                 raise UserError(f"{path} already holds a run; continue it with --resume, or choose another with --out")
-            _require_equal(path, _read(recorded), now)
+            _require_equal(path, {**(absent or {}), **_read(recorded)}, now)
         elif any(not entry.name.startswith(".") for entry in path.iterdir()):
             raise UserError(f"{path} is not empty, and holds no run; choose another with --out")
         else:

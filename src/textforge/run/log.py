@@ -28,7 +28,7 @@ class Moment:
     seconds: float
 
 
-_RESERVED = frozenset(Moment.__dataclass_fields__)
+_RESERVED = frozenset({*Moment.__dataclass_fields__, "warning"})
 
 
 class Log:
@@ -85,12 +85,18 @@ class Log:
     def record(self, moment: Moment, group: Group, scalars: Mapping[str, float]) -> None:
         """Append one record, a line in one write; a number that JSON cannot express is null."""
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
-        line = json.dumps({**vars(moment), **finite}, ensure_ascii=False)
-        with writing(self._metrics):
-            write_all(self._descriptor, line.encode() + b"\n")
+        self._append({**vars(moment), **finite})
         with writing(self._folder / "tensorboard"):
             for name, value in scalars.items():
                 self._events.add_scalar(f"{group}/{name}", value, moment.step)
+
+    def warning(self, moment: Moment, words: str) -> None:
+        """Append a record that says in words what is wrong."""
+        self._append({**vars(moment), "warning": words})
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        with writing(self._metrics):
+            write_all(self._descriptor, json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
     def samples(self, moment: Moment, texts: Iterable[str]) -> None:
         r"""Write samples/<phase>-<step>.txt, one sample per line; line ends inside a sample become \n and \r."""
@@ -116,14 +122,15 @@ class Log:
             self._events.flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far metrics.jsonl goes, in bytes, and the values that are in no record yet."""
+        """Return how far metrics.jsonl goes, in bytes, the values that are in no record yet, and the newest means."""
         offset = os.lseek(self._descriptor, 0, os.SEEK_END)
-        return {"offset": offset, "sums": dict(self._sums), "counts": dict(self._counts)}
+        return {"offset": offset, "sums": dict(self._sums), "counts": dict(self._counts), "latest": dict(self.latest)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back the values that were in no record; the file itself is set back when the log is opened."""
+        """Take back the values; the file itself is set back when the log is opened."""
         self._sums = dict(state["sums"])
         self._counts = dict(state["counts"])
+        self.latest = dict(state.get("latest", {}))  # older checkpoints have none
 
     def close(self) -> None:
         """Close the files; values that are in no record are dropped."""

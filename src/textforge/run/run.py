@@ -5,10 +5,10 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,36 +19,20 @@ from torch.optim import Optimizer
 
 from textforge.errors import Interrupted, UserError, WorkError
 from textforge.run import checkpoint
-from textforge.run.device import average_gradients, connect
+from textforge.run.device import average_gradients, connect, in_any_process
 from textforge.run.display import Display
 from textforge.run.folder import sole_writer
 from textforge.run.log import Log, Moment
-from textforge.run.measurement import Evaluate, Measurement, measuring
+from textforge.run.measurement import Evaluate, Measurement, joined, measuring
 from textforge.run.parts import Parts, Stateful
+from textforge.run.position import Position
 from textforge.run.seeds import derive, random_state, set_random_state
+from textforge.run.sentinel import OnCollapse, Sentinel, spoken
 from textforge.run.signals import StopSignals
 
 S = TypeVar("S", bound=Stateful)
-
-
-@dataclass
-class Position:
-    """Where a run stands; part of every checkpoint."""
-
-    phase: str = ""
-    iteration: int = 0  # of the phase, behind it
-    step: int = 0  # iterations over all phases
-    complete: bool = False
-    behind: list[str] = field(default_factory=list)
-    best: float = math.inf  # the lowest nll_valid of the run
-    best_step: int | None = None
-    lowest: float = math.inf  # the lowest nll_valid of the phase
-    stale: int = 0  # evaluations since then
-
-    def enter(self, phase: str, n: int) -> None:
-        """Stand before the first of the n iterations of a phase."""
-        self.phase, self.iteration, self.complete = phase, 0, n == 0
-        self.lowest, self.stale = math.inf, 0
+Ended = tuple[checkpoint.Kind, int]
+"""A checkpoint of the generator alone: its kind and its step."""
 
 
 class Run:
@@ -71,11 +55,14 @@ class Run:
         evaluate: Evaluate | None = None,
         console: Console | None = None,
         checkpoint_seconds: float = 60.0,
+        on_collapse: OnCollapse = "ignore",
     ) -> None:
         """Take the folder, as its only writer, and seed PyTorch.
 
-        `resume` goes on from the newest checkpoint that is whole, or starts where none was saved. `UserError` for a
-        folder that is in use or holds another run, `WorkError` where all checkpoints are damaged.
+        `resume` goes on from the newest checkpoint that is whole, or starts where none was saved. Where a generator
+        has collapsed, `on_collapse` tells it, tells it and ends the phase with an earlier generator, or stops the run;
+        or looks for nothing. `UserError` for a folder that is in use or holds another run, `WorkError` where all
+        checkpoints are damaged.
         """
         self.folder = folder
         self.seed = seed
@@ -88,6 +75,9 @@ class Run:
         self._position = Position()
         self._running: str | None = None
         self._finite: dict[str, Tensor] = {}
+        self._on_collapse = on_collapse
+        self._sentinel = Sentinel()
+        self._stop: str | None = None
         self._display = Display(console or Console(stderr=True))
         self._signals = StopSignals(self._display.stopping)
         with ExitStack() as resources:
@@ -253,12 +243,16 @@ class Run:
             self._position = reached
             self._parts.load_state_dict(self._saved)
             self._log.load_state_dict(self._saved["log"])
+            if "sentinel" in self._saved:  # older checkpoints have none
+                self._sentinel.load_state_dict(self._saved["sentinel"])
             set_random_state(self._saved["random"], self.device)
             self._saved = None
         elif name in self._position.behind:
             raise ValueError(f"there was a phase {name!r} already; every phase of a run needs a name of its own")
         else:
             self._position.enter(name, n)
+            self._sentinel.begin()
+            self._log.latest = {}
         return True
 
     def _record(self, n: int, every: int, patience: int | None, more: Callable[[], Measurement] | None) -> None:
@@ -273,15 +267,16 @@ class Run:
             return
         if position.iteration % every and not position.complete:
             return
-        if patience is None or self._evaluate is None:
-            measurement = self._measure(more, phase_end=position.complete)
-        else:
-            measurement = self._measure(more, phase_end=False)
+        patience = patience if self._evaluate is not None else None
+        measurement = self._measure(more, phase_end=position.complete and patience is None)
+        if patience is not None:
             self._keep_best(measurement)
             position.complete |= self._exhausted(measurement, patience)
-            if position.complete:
-                self._load_best()
-                measurement = self._measure(more, phase_end=True)
+        back = self._heed(moment, measurement)
+        position.complete |= back is not None
+        if position.complete and (patience is not None or back is not None):
+            self._load(back or self._best())
+            measurement = self._measure(more, phase_end=True)
         self._log.record(moment, "evaluation", measurement.scalars)
         if measurement.samples:
             self._log.samples(moment, measurement.samples)
@@ -296,24 +291,33 @@ class Run:
         position, modules = self._position, self._parts.modules
         if "generator" not in modules:
             raise ValueError("a run that evaluates needs a module set up as 'generator'")
-        scalars: dict[str, float] = {}
-        samples: list[str] = []
-        picture: dict[str, Any] = {}
+        parts = []
         with measuring(modules.values(), derive(self.seed, "evaluate", position.phase, position.step), self.device):
             if self._evaluate is not None:
-                measurement = self._evaluate(modules["generator"], phase_end=phase_end)
-                scalars |= measurement.scalars
-                samples += measurement.samples
-                picture |= measurement.picture or {}
+                parts.append(self._evaluate(modules["generator"], phase_end=phase_end))
             if more is not None:
-                measurement = more()
-                scalars |= measurement.scalars
-                samples += measurement.samples
-                picture |= measurement.picture or {}
+                parts.append(more())
+        measurement = joined(parts)
         # A fused kernel may keep the loss finite where the weights have long been useless.
-        if math.isnan(scalars.get("nll_valid", 0.0)):
+        if math.isnan(measurement.scalars.get("nll_valid", 0.0)):
             raise self._diverged("the held-out NLL", math.nan, position.iteration)
-        return Measurement(scalars, samples, picture or None)
+        return measurement
+
+    def _heed(self, moment: Moment, measurement: Measurement) -> Ended | None:
+        """Tell what the sentinel finds; return the generator to go back to, where that is asked for."""
+        if self._on_collapse == "ignore":
+            return None
+        known = self._sentinel.has_told
+        findings = self._sentinel.look(measurement.scalars, measurement.shares, self._log.latest.get("d_accuracy"))
+        collapsed = in_any_process(self._fabric, not known and any(finding.is_collapse for finding in findings))
+        earlier = self._best() or self._newest_end()
+        if findings:
+            words = spoken(findings, "warn" if known else self._on_collapse, earlier)
+            self._log.warning(moment, words)
+            self._display.message(f"warning: {moment.phase} {moment.iteration}: {words}")
+        if collapsed and self._on_collapse == "stop":
+            self._stop = f"stopped by a collapse in iteration {moment.iteration} of phase '{moment.phase}'"
+        return earlier if collapsed and self._on_collapse == "rollback" else None
 
     def _exhausted(self, measurement: Measurement, patience: int) -> bool:
         if "nll_valid" not in measurement.scalars:
@@ -341,14 +345,22 @@ class Run:
         }
         checkpoint.save_checkpoint(self._checkpoints, kind, position.step, state)
 
-    def _load_best(self) -> None:
-        if self._position.best_step is None:  # no nll_valid was below infinity
-            return
-        best = checkpoint.read(self._checkpoints, "best", self._position.best_step)
-        self._parts.modules["generator"].load_state_dict(best["modules"]["generator"])
+    def _best(self) -> Ended | None:
+        step = self._position.best_step
+        return None if step is None else ("best", step)  # no nll_valid was below infinity
+
+    def _newest_end(self) -> Ended | None:
+        """Return the end of the last phase that was kept, for generators without a likelihood."""
+        ends = checkpoint.ended_phases(self._checkpoints)
+        return next(((name, ends[name]) for name in reversed(self._position.behind) if name in ends), None)
+
+    def _load(self, which: Ended | None) -> None:
+        if which is not None:
+            state = checkpoint.read(self._checkpoints, *which)
+            self._parts.modules["generator"].load_state_dict(state["modules"]["generator"])
 
     def _save_if_due(self) -> None:
-        stop = self._signals.received is not None
+        stop = self._signals.received is not None or self._stop is not None
         late = time.monotonic() - self._last_save >= self._checkpoint_seconds
         if stop or late or self._position.complete:
             self._save()
@@ -356,10 +368,10 @@ class Run:
             raise self._interrupted()
 
     def _interrupted(self) -> Interrupted:
-        assert self._signals.received is not None
+        signal = self._signals.received
+        reason = self._stop if signal is None else f"stopped by {signal.name}"
         return Interrupted(
-            f"stopped by {self._signals.received.name}, everything is saved in {self.folder}; "
-            "repeat the same command with --resume to go on"
+            f"{reason}, everything is saved in {self.folder}; repeat the same command with --resume to go on"
         )
 
     def _save(self) -> None:
@@ -372,6 +384,7 @@ class Run:
             "position": asdict(now),
             "seconds": self._seconds(),
             "log": self._log.state_dict(),
+            "sentinel": self._sentinel.state_dict(),
             "random": random_state(self.device),
             **self._parts.state_dict(),
         }
