@@ -41,7 +41,7 @@ check: .venv/.ready  ## the test suite alone, on two processes
 
 demo: .venv/.ready  ## train SeqGAN on the built-in captions into runs/demo: samples, a table, and report.html
 	rm -rf runs/demo
-	$(BIN)/textforge train seqgan --data captions --preset small --pretrain-steps 800 --rounds 15 --seed 0 --out runs/demo
+	$(BIN)/textforge train seqgan --data captions --preset small --pretrain-steps 800 --rounds 15 --seed 0 --controls none --out runs/demo
 
 mutants: .venv/.ready  ## plant each bug of tests/mutants/catalogue.toml; the suite must catch all of them
 	$(BIN)/python tests/mutants/run.py

@@ -194,18 +194,16 @@ def _against_mle(entry: Entry) -> Iterator[Verdict]:
     values, warmth = np.array([gap.value for gap in found]), mean(gap.temperature for gap in found)
     if len(found) >= SEEDS:
         interval = mean_interval(values)
-        said = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+        said = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
         relation = interval.verdict
     else:
-        said, relation = (
-            "in " + ", ".join(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in found),
-            "tie",
-        )
+        said = ", ".join(f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in found)
+        relation = "tie"
     words = {"tie": "tie with", "lower": "ahead of", "higher": "behind"}[relation]
     yield Verdict(
         entry.name,
         f"{words} {MLE} at temperature {warmth:.2f} on reverse LM score",
-        (f"at equal LM score its reverse LM score lies {values.mean():+.3f} {said} nats a token above {MLE}'s",),
+        (f"at equal LM score its reverse LM score less that of {MLE} is {said} nats a token",),
         () if relation == "tie" else (words,),
     )
 
