@@ -1,5 +1,6 @@
 """Runs, groups of seeds and files of samples, put side by side."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -24,7 +25,7 @@ from textforge.oracles import Oracle
 from textforge.report.comparison import Comparison, Entry, Gap, Sweep
 from textforge.report.read import Evaluation, Row, RunFolder, read
 from textforge.report.verdicts import verdicts
-from textforge.text import Tokenizer
+from textforge.text import Tokenizer, read_lines
 
 GROUPS = 10
 """Parts of a file of samples, one left out at a time, that tell how sure its numbers are."""
@@ -111,7 +112,7 @@ def _names(targets: Sequence[Path], folders: Mapping[Path, Sequence[Path]]) -> d
 def _evaluated(place: Path, console: Console) -> tuple[RunFolder, Evaluation]:
     """Read a run; evaluate it first where that has not been done, or was done by an earlier version."""
     run = read(place)
-    if run.evaluation is None or "lm_score" not in run.evaluation.rows[0].metrics:
+    if run.evaluation is None or not any("lm_score" in row.metrics for row in run.evaluation.rows[:1]):
         model = load_text_model(place)
         rows, settings = results.run_rows(place, model, results.own_task(model), console)
         results.write_rows(place, rows, settings)
@@ -204,12 +205,10 @@ def ground_of(place: Path) -> Ground:
 
 
 def _file_entry(name: str, file: Path, ground: Ground) -> tuple[Entry, dict[str, Any]]:
-    from textforge.text import read_lines
-
     texts = list(itertools.islice(read_lines(file), results.MOST))
     entry, settings = _judged(name, "samples", texts, ground)
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    return Entry(**{**vars(entry), "hashes": {"texts": digest}}), settings
+    return dataclasses.replace(entry, hashes={"texts": digest}), settings
 
 
 def _ground_entries(ground: Ground, num: int, console: Console) -> Iterator[Entry]:

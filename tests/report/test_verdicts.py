@@ -125,6 +125,12 @@ def test_a_file_is_dominated_only_beyond_its_error() -> None:
     assert "ahead of the" in verdict({"ms_jaccard_4": 0.16, "backward_bleu_4": 0.4, "reverse_lm_score": 4.1}).headline
 
 
+def test_without_an_interval_the_count_model_is_not_judged_but_told() -> None:
+    (found,) = verdicts([seeded("seqgan", {name: [value] for name, value in ORDINARY.items()}), *CONTROLS], NUM)
+    assert COUNT not in found.headline
+    assert any("reverse LM score 4.50 against 4.24" in reason for reason in found.reasons)
+
+
 def gaps(*values: float) -> tuple[Gap, ...]:
     return tuple(Gap(value, value - 0.001, value + 0.001, 4.6, 0.9) for value in values)
 

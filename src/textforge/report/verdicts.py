@@ -65,7 +65,7 @@ def _verdict(entry: Entry, judged: Sequence[Entry], controls: Mapping[str, Entry
         reasons.append(_classifier(entry))
     for relation in (*_against_mle(entry), *_against_count(entry, controls)):
         flags |= {flag: "" for flag in relation.flags}
-        main.append(relation.headline)
+        main += [relation.headline] if relation.headline else []
         reasons += relation.reasons
     for other in judged:
         if other is not entry:
@@ -220,6 +220,15 @@ def _against_count(entry: Entry, controls: Mapping[str, Entry]) -> Iterator[Verd
             more_is_better = {**QUALITY, **DIVERSITY, **JOINT, **TRUTH}[name] > 0
             said = f"{LABELS[name]} {number(entry.mean(name), 3)} against {number(count.mean(name), 3)}"
             (better if (interval.verdict == "higher") == more_is_better else worse).append((name, said))
+    if all(interval is None for interval in relations.values()):
+        beside = [
+            f"{LABELS[name]} {number(entry.mean(name), 3)} against {number(count.mean(name), 3)}"
+            for name in JOINT
+            if entry.mean(name) is not None
+        ]
+        if beside:
+            yield Verdict(entry.name, "", (f"beside the {COUNT}, without an interval: {', '.join(beside)}",))
+        return
     behind, copied = {name for name, _ in worse}, count.mean("exact_copy")
     told = f"the {COUNT}" if copied is None else f"the {COUNT} (of whose texts {copied:.0%} are copies)"
     if all(name in behind for name in JOINT):
