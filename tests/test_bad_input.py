@@ -126,7 +126,7 @@ CASES: dict[str, tuple[int, str]] = {
     "train mle --data latin.txt --out new": (1, "latin.txt line 2 is not UTF-8 .byte 0xe9 at position 6"),
     "train mle --data utf16.txt --out new": (1, "utf16.txt line 1 looks binary or is in another encoding"),
     "train mle --data nul.txt --out new": (1, "nul.txt line 2 looks binary"),
-    "train mle --data long-words.txt --out new": (1, "200,001 tokens; set --max-length"),
+    "train mle --data long-words.txt --out new": (1, "20,001 tokens; set --max-length"),
     "train mle --data long-chars.txt --out new": (1, "1,000,001 tokens; set --max-length"),
     "train mle --data long-chars.txt --max-length 9 --out new": (1, "longer than max_length 9"),
     "train mle --data broken.jsonl --out new": (1, "broken.jsonl line 2 is not JSON"),

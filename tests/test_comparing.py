@@ -140,6 +140,7 @@ def test_what_does_not_compare_is_refused(group: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="different texts"):
         compare([group, tmp_path / "run"])
     assert call("compare").status == 2
+    assert "brings its own" in call("compare", group, "--reference", other).reason
     assert "no run folder and no file" in call("compare", tmp_path / "nothing").reason
     assert call("train", "mle", "--data", other, "--seeds", 2, "--out", tmp_path / "run").status == 2
     assert call("frontier", group / "seed-5", "--mle", tmp_path / "run").status == 2

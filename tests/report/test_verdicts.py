@@ -131,6 +131,27 @@ def test_without_an_interval_the_count_model_is_not_judged_but_told() -> None:
     assert any("reverse LM score 4.50 against 4.24" in reason for reason in found.reasons)
 
 
+def test_the_references_take_no_part_in_rankings() -> None:
+    entries = [entry(name, ORDINARY | more) for name, more in (("file", {}), ("truth", {"bleu_5": 1.0}))]
+    file, truth = verdicts([*entries, *CONTROLS], NUM)
+    assert truth.headline == "is the reference text itself, so nothing is measured"
+    assert "truth" not in file.headline
+
+
+def test_held_out_text_that_was_trained_on_is_told() -> None:
+    controls = (*CONTROLS[:2], entry(REAL, OF_REAL | {"exact_copy": 0.9}, "control"))
+    found = verdict({"exact_copy": 0.9}, controls=controls)
+    assert "copies no more" not in found.headline
+    assert any("90% of real text stands in the training text" in reason for reason in found.reasons)
+
+
+def test_few_texts_are_said_to_be_few() -> None:
+    (found,) = verdicts([entry("samples", ORDINARY, errors=None), *CONTROLS], 20)
+    assert any("20 texts" in reason for reason in found.reasons)
+    assert any("too few texts for intervals" in reason for reason in found.reasons)
+    assert not any("few" in reason for reason in verdict({}).reasons)
+
+
 def gaps(*values: float) -> tuple[Gap, ...]:
     return tuple(Gap(value, value - 0.001, value + 0.001, 4.6, 0.9) for value in values)
 
@@ -168,9 +189,15 @@ def test_runs_that_differ_by_seed_alone_tie() -> None:
         ties += "tie with other" in verdicts([one, other], NUM)[0].headline
     assert ties / 400 > 0.95 - 4 * (0.95 * 0.05 / 400) ** 0.5
     single = [seeded(name, {"reverse_lm_score": [value]}) for name, value in (("one", 4.0), ("other", 9.0))]
-    assert [found.headline for found in verdicts(single, NUM)] == ["tie with other", "tie with one"]
+    assert [found.headline for found in verdicts(single, NUM)] == [
+        "tie with other, undecided",
+        "tie with one, undecided",
+    ]
     many = seeded("many", {"reverse_lm_score": [4.0, 4.01, 4.02, 4.03]})
-    assert [found.headline for found in verdicts([many, single[1]], NUM)] == ["tie with other", "tie with many"]
+    assert [found.headline for found in verdicts([many, single[1]], NUM)] == [
+        "tie with other, undecided",
+        "tie with many, undecided",
+    ]
 
 
 def test_a_real_difference_between_methods_is_noticed_from_both_sides() -> None:

@@ -143,6 +143,9 @@ def compare_command(arguments: Sequence[str]) -> None:
         if not target.exists():
             raise UserError(f"there is no run folder and no file {target}")
     ground = None
+    own = options.reference, options.train, options.tokenizer
+    if any(target.is_dir() for target in options.targets) and own != (None, None, "auto"):
+        raise CallError("a run brings its own references; leave out --reference, --train and --tokenizer")
     if options.reference is not None:
         given = read_texts(options.reference)
         references = list(islice(given.held_out if options.reference.is_dir() else given.train, MOST))

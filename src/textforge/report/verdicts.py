@@ -16,6 +16,8 @@ from textforge.report.words import number
 
 SEEDS = 4
 """Trainings from which an interval of 95 % can be said."""
+FEW = 100
+"""Texts below which a verdict says so."""
 Z = 4.0
 """Standard errors beyond which a share counts as different: a false flag is one in ten thousand."""
 
@@ -49,14 +51,16 @@ def verdicts(entries: Sequence[Entry], num_samples: int) -> tuple[Verdict, ...]:
 
 
 def _verdict(entry: Entry, judged: Sequence[Entry], controls: Mapping[str, Entry], num: int) -> Verdict:
-    flags: dict[str, str] = {}
-    for flag, said in (
-        *_repetition(entry, controls, num),
-        *_copying(entry, controls, num),
-        *_disorder(entry, controls),
-        *_sharpness(entry, controls),
-    ):
-        flags[flag] = said
+    if said := _is_reference(entry, controls):
+        return Verdict(entry.name, SHORT["references"], (said,), ("references",))
+    flags = dict(
+        (
+            *_repetition(entry, controls, num),
+            *_copying(entry, controls, num),
+            *_disorder(entry, controls),
+            *_sharpness(entry, controls),
+        )
+    )
     reasons = list(flags.values())
     main: list[str] = [SHORT[flag] for flag in flags]
     if not flags and _indistinguishable(entry):
@@ -67,17 +71,29 @@ def _verdict(entry: Entry, judged: Sequence[Entry], controls: Mapping[str, Entry
         flags |= {flag: "" for flag in relation.flags}
         main += [relation.headline] if relation.headline else []
         reasons += relation.reasons
-    for other in judged:
-        if other is not entry:
-            main.append(_against(entry, other))
-    if not {"copies", "copier"} & flags.keys() and entry.mean("exact_copy") is not None and REAL in controls:
+    main += [_against(entry, other) for other in judged if other is not entry and not _is_reference(other, controls)]
+    known = _of_real(controls, "exact_copy")
+    if known is not None and known > 0.5:
+        reasons.append(f"{known:.0%} of real text stands in the training text, so copying cannot be told from speaking")
+    elif not {"copies", "copier"} & flags.keys() and entry.mean("exact_copy") is not None and known is not None:
         main.append("copies no more than real text does")
+    return Verdict(
+        entry.name, "; ".join(main) or "nothing to compare it with", (*reasons, *_doubts(entry, num)), tuple(flags)
+    )
+
+
+def _doubts(entry: Entry, num: int) -> Iterator[str]:
+    """Say what the numbers are too few for."""
+    if num < FEW:
+        yield f"{num} texts were looked at: shares of so few say little, and {FEW} or more would say more"
+    if entry.kind == "samples" and not entry.errors:
+        yield "too few texts for intervals, so nothing is decided between this file and others"
     if entry.kind == "model" and len(entry.seeds) < SEEDS:
-        reasons.append(
-            f"{len(entry.seeds)} training{'s' * (len(entry.seeds) > 1)}: how much trainings differ is not known; "
+        plural = "s" * (len(entry.seeds) > 1)
+        yield (
+            f"{len(entry.seeds)} training{plural}: how much trainings differ is not known, so nothing is decided; "
             f"--seeds {SEEDS} or more would tell"
         )
-    return Verdict(entry.name, "; ".join(main) or "nothing to compare it with", tuple(reasons), tuple(flags))
 
 
 SHORT = {
@@ -110,10 +126,15 @@ def _repetition(entry: Entry, controls: Mapping[str, Entry], num: int) -> Iterat
         yield ("collapse", f"says hardly anything: {said}") if unique < 0.1 * real else ("repetition", said)
 
 
-def _copying(entry: Entry, controls: Mapping[str, Entry], num: int) -> Iterator[tuple[str, str]]:
+def _is_reference(entry: Entry, controls: Mapping[str, Entry]) -> str:
+    """Say why these are the references themselves; nothing where they are not."""
     bleu, ordinary = entry.mean("bleu_5"), controls[COPIER].mean("bleu_5") if COPIER in controls else None
-    if bleu is not None and bleu > 0.999 and ordinary is not None and ordinary < 0.9:
-        yield "references", f"its BLEU-5 is {bleu:.3f}, where other real text has {ordinary:.3f}"
+    if bleu is None or ordinary is None or bleu <= 0.999 or ordinary >= 0.9:
+        return ""
+    return f"its BLEU-5 is {bleu:.3f}, where other real text has {ordinary:.3f}"
+
+
+def _copying(entry: Entry, controls: Mapping[str, Entry], num: int) -> Iterator[tuple[str, str]]:
     copied, real = entry.mean("exact_copy"), _of_real(controls, "exact_copy")
     if copied is not None and real is not None:
         excess = copied - real
@@ -259,7 +280,9 @@ def _against(entry: Entry, other: Entry) -> str:
     """Say how two entries compare in what sees both quality and diversity, and in diversity."""
     name = "js" if entry.mean("js") is not None and other.mean("js") is not None else "reverse_lm_score"
     interval = _difference(entry, other, name)
-    if interval is None or interval.verdict == "tie":
+    if interval is None:
+        said = f"tie with {other.name}, undecided"
+    elif interval.verdict == "tie":
         said = f"tie with {other.name}"
     else:
         said = f"{'ahead of' if interval.verdict == 'lower' else 'behind'} {other.name} in {LABELS[name]}"
