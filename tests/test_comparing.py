@@ -2,12 +2,14 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
-from command import SENTENCES, call, lines
+from command import ROOT, SENTENCES, call, lines
 
 from textforge import oracles
+from textforge.cli.output import COLUMNS
 from textforge.comparing import Ground, compare, seeds_of
 from textforge.errors import CallError, UserError
 from textforge.report.comparison import Comparison
@@ -118,15 +120,63 @@ def test_a_seed_that_fails_is_named(tmp_path: Path) -> None:
     assert "seed 0, 1 failed: see" in said.reason
 
 
-def test_a_run_that_was_not_evaluated_is_evaluated_now(group: Path, tmp_path: Path) -> None:
-    table = json.loads((group / "seed-5" / "evaluation.json").read_bytes())
+@pytest.mark.parametrize(("damage", "word"), [(None, "missing"), (b'{"rows": [', "damaged")])
+def test_a_run_without_an_evaluation_is_evaluated_now_and_says_so(
+    group: Path, tmp_path: Path, damage: bytes | None, word: str
+) -> None:
+    run = group / "seed-5"
+    table = json.loads((run / "evaluation.json").read_bytes())
     for name in ("evaluation.json", "frontier.json"):
-        (group / "seed-5" / name).unlink()
-    found = compare([group / "seed-5"])
-    assert found.entries[0].metrics["bleu_4"]
-    again = json.loads((group / "seed-5" / "evaluation.json").read_bytes())
+        (run / name).unlink() if damage is None else (run / name).write_bytes(damage)
+    said = call("compare", run, "--out", tmp_path / "page.html", "--json")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["entries"][0]["metrics"]["bleu_4"]
+    notes = said.err.splitlines()
+    command = f"`textforge train seqgan --resume --out {run}` writes it; now the model is evaluated as it stands"
+    assert notes[0] == f"{run / 'evaluation.json'} is {word}; {command}"
+    assert (f"{run / 'frontier.json'} is damaged; now it is written anew" in notes) == (damage is not None)
+    again = json.loads((run / "evaluation.json").read_bytes())
     assert again["rows"] == table["rows"]
     assert again["settings"] == table["settings"]
+    assert json.loads((run / "frontier.json").read_bytes())["points"]
+
+
+def test_what_is_given_twice_counts_once_and_is_told(group: Path, tmp_path: Path) -> None:
+    run, samples = group / "seed-6", lines(tmp_path / "samples.txt", SENTENCES[:20])
+    twice = (group / "seed-7" / ".." / "seed-6", samples)
+    said = call("compare", group, run, samples, *twice, "--out", tmp_path / "page.html")
+    assert said.status == 0, said.err
+    told = [f"{target} is given more than once and counts once" for target in twice]
+    assert [line for line in said.err.splitlines() if "once" in line] == told
+    title = "means over 4 seeds: runs, mle; one training each: seed-6; one file of texts each: samples"
+    assert title in " ".join(said.out.split()), "a title may be broken into lines"
+
+
+def test_without_a_common_quality_no_gap_is_told_and_without_references_none_is_asked(
+    group: Path, tmp_path: Path
+) -> None:
+    file = group / "seed-8" / "frontier.json"
+    before = file.read_bytes()
+    try:
+        for num, said in ((4, True), (3, False)):
+            swept = json.loads(before)
+            swept["gap"], swept["settings"]["num_references"] = None, num
+            file.write_text(json.dumps(swept), encoding="utf-8")
+            assert ("no gap to mle can be told" in compare([group / "seed-8"]).verdicts[0].headline) == said
+    finally:
+        file.write_bytes(before)
+
+
+def test_the_title_says_what_the_numbers_are(group: Path, tmp_path: Path) -> None:
+    said = call("compare", group / "seed-6", "--out", tmp_path / "page.html")
+    assert "\none training each " in said.out
+    assert "means over" not in said.out
+    samples = lines(tmp_path / "samples.txt", SENTENCES[:20])
+    said = call("compare", samples, "--reference", samples, "--out", tmp_path / "page.html")
+    assert "\none file of texts each " in said.out
+    assert "means over" not in said.out
+    said = call("compare", group, "--out", tmp_path / "page.html")
+    assert "\nmeans over 4 seeds " in said.out
 
 
 def test_what_does_not_compare_is_refused(group: Path, tmp_path: Path) -> None:
@@ -151,6 +201,22 @@ def test_a_file_beside_a_run_is_judged_as_the_run_is(group: Path, tmp_path: Path
     found = compare([group / "seed-5", samples])
     assert [entry.kind for entry in found.entries[:2]] == ["model", "samples"]
     assert found.entries[1].metrics["exact_copy"] == (1.0,)
+
+
+def test_every_number_of_the_table_is_explained() -> None:
+    _, section = (ROOT / "docs" / "comparing.md").read_text("utf-8").split("## The numbers of the table\n")
+    explained = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", section, re.MULTILINE)
+    of_points = {"js_floor", "in_modes", "game_value", "game_optimum", "d_distance", "parzen"}
+    printed = dict.fromkeys(re.sub(r"_\d$", "_n", name) for name in COLUMNS if name not in of_points)
+    assert sorted(explained) == sorted(printed)
+
+
+def test_a_group_has_no_frontier_and_names_its_runs(group: Path) -> None:
+    wanted = f"{group} is a group of 4 runs, not one; give one of them, such as {group / 'seed-5'}"
+    for arguments in ((group,), (group / "seed-5", "--mle", group)):
+        said = call("frontier", *arguments)
+        assert said.status == 1
+        assert said.reason == wanted
 
 
 def test_frontier_of_a_run(group: Path) -> None:

@@ -288,7 +288,7 @@ def test_evaluation_of_a_generator() -> None:
     generator = lstm(task.vocabulary, task.max_length)
     references = ["cats sit", "cats sit on all of the mats", "dogs bark", "the men run"]
     torch.manual_seed(2)
-    found = evaluate_generator(generator, task.tokenizer, references, train=task.texts.train, temperature=0.7)
+    found = evaluate_generator(generator, task.tokenizer, references, train=task.texts.train, num=4, temperature=0.7)
     torch.manual_seed(2)
     drawn = draw_texts(generator, task.tokenizer, 4, temperature=0.7)
     text = evaluate(drawn.texts, references, train=task.texts.train)
@@ -296,20 +296,22 @@ def test_evaluation_of_a_generator() -> None:
     own = {"nll_test": held_out_nll(generator, kept, temperature=0.7), "entropy": drawn.entropy}
     assert found.metrics == text.metrics | own
     assert found.settings["temperature"] == 0.7
-    assert found.settings["num_samples"] == found.settings["num_references"] == 4
     assert found.settings["nll_test_lines"] == 3
     assert found.settings["nll_test_lines_too_long"] == 1
     assert found.settings["nll_test_unknown_tokens"] == 1  # bark
 
 
-def test_evaluation_draws_as_many_as_there_are_references_or_as_told() -> None:
+def test_few_references_do_not_mean_few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least as many are drawn as there are references, and as training texts up to a limit; or as many as told."""
+    monkeypatch.setattr("textforge.evaluation.FEWEST", 12)
     task = text_task()
-    generator = lstm(task.vocabulary, task.max_length)
-    cases: list[tuple[int, dict[str, Any]]] = [(20, {}), (6, {"most": 6}), (3, {"num": 3}), (8, {"num": 8, "most": 6})]
-    for wanted, settings in cases:
-        found = evaluate_generator(generator, task.tokenizer, task.texts.train, **settings)
-        assert found.settings["num_samples"] == wanted
-        assert found.settings["num_references"] == min(settings.get("most", 20), 20)
+    generator, lines = lstm(task.vocabulary, task.max_length), list(task.texts.train)
+    few: dict[str, Any] = {"train": lines[:9]}
+    cases = [(20, 20, {}), (20, 6, {"most": 6}), (20, 20, few), (4, 9, few), (4, 6, few | {"most": 6})]
+    cases += [(4, 12, {"train": lines}), (4, 3, {"train": lines, "num": 3})]
+    for references, wanted, settings in cases:
+        found = evaluate_generator(generator, task.tokenizer, lines[:references], **settings).settings
+        assert (found["num_samples"], found["num_references"]) == (wanted, min(references, settings.get("most", 20)))
 
 
 def test_evaluation_with_an_oracle_adds_exact_sums() -> None:

@@ -9,6 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,11 @@ from textforge import controls, frontier, methods, results
 from textforge.errors import CallError, UserError
 from textforge.evaluation import evaluate_texts, judge_texts
 from textforge.metrics.bootstrap import jackknife_errors
-from textforge.metrics.copying import exact_copy
-from textforge.metrics.evaluate import AUDITED, alone, audit, overlap
+from textforge.metrics.evaluate import AUDITED, alone, overlap, real_text, vocabulary
 from textforge.model import load_text_model
 from textforge.oracles import Oracle
-from textforge.report.comparison import Comparison, Entry, Gap, Sweep
-from textforge.report.read import Evaluation, Row, RunFolder, read
+from textforge.report.comparison import COPIER, COUNT, MLE, REAL, Comparison, Entry, Gap, Sweep
+from textforge.report.read import Evaluation, Row, RunFolder, read, read_config, unevaluated
 from textforge.report.verdicts import verdicts
 from textforge.text import Tokenizer, read_lines
 
@@ -40,15 +40,30 @@ class Ground:
     tokenizer: Tokenizer
     oracle: Oracle | None = None
 
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The symbols of the training text."""
+        return vocabulary(self.train, split=self.tokenizer.split)
+
 
 def seeds_of(target: Path) -> list[Path]:
     """Return the run folders that a target stands for: itself, or the seeds of a group that `--seeds` made."""
     if (target / "config.json").exists():
         return [target]
-    found = sorted(target.glob("seed-*/config.json"), key=lambda file: int(file.parent.name.partition("-")[2]))
-    if not found:
+    if not (found := _group(target)):
         raise UserError(f"{target} is neither a run nor a group of runs; give what `textforge train --out` wrote")
-    return [file.parent for file in found]
+    return found
+
+
+def require_one_run(target: Path) -> None:
+    """Raise `UserError` for a group of runs, where one run is asked for."""
+    if not (target / "config.json").exists() and (found := _group(target)):
+        raise UserError(f"{target} is a group of {len(found)} runs, not one; give one of them, such as {found[0]}")
+
+
+def _group(target: Path) -> list[Path]:
+    numbered = {file.parent.name.removeprefix("seed-"): file.parent for file in target.glob("seed-*/config.json")}
+    return [numbered[seed] for seed in sorted(filter(str.isdecimal, numbered), key=int)]
 
 
 def compare(
@@ -58,10 +73,11 @@ def compare(
 
     Runs must have learnt from one text. A run that was not evaluated yet is evaluated now, in its folder.
     """
+    say = console or Console(quiet=True)
+    targets = list(_once(targets, say))
     folders = {target: seeds_of(target) for target in targets if target.is_dir()}
     files = [target for target in targets if not target.is_dir()]
     names = _names(targets, folders)
-    say = console or Console(quiet=True)
     entries: list[Entry] = []
     trained: dict[str, Entry] = {}
     settings: dict[str, Any] = {}
@@ -91,16 +107,27 @@ def compare(
     return Comparison(
         title=" · ".join(entry.name for entry in entries),
         entries=everything,
-        verdicts=verdicts(everything, int(settings["num_samples"])),
+        verdicts=verdicts(everything, min(int(settings["num_samples"]), int(settings["num_references"]))),
         settings=settings,
         command=command,
     )
 
 
+def _once(targets: Iterable[Path], console: Console) -> Iterator[Path]:
+    """Leave out, and name, what was given before by this or another path."""
+    known: set[Path] = set()
+    for target in targets:
+        if target.resolve() in known:
+            console.print(f"{target} is given more than once and counts once")
+        else:
+            known.add(target.resolve())
+            yield target
+
+
 def _names(targets: Sequence[Path], folders: Mapping[Path, Sequence[Path]]) -> dict[Path, str]:
     """Name runs by their method and files by their stem; where two would be called alike, by what tells them apart."""
     plain = {
-        target: str(read(folders[target][0]).config["method"]) if target in folders else target.stem
+        target: str(read_config(folders[target][0])["method"]) if target in folders else target.stem
         for target in targets
     }
     many = Counter(plain.values())
@@ -114,10 +141,14 @@ def _evaluated(place: Path, console: Console) -> tuple[RunFolder, Evaluation]:
     run = read(place)
     if run.evaluation is None or not any("lm_score" in row.metrics for row in run.evaluation.rows[:1]):
         model = load_text_model(place)
+        said = unevaluated(place) or f"{place / results.FILE} is of an earlier version"
+        console.print(f"{said}; now the model is evaluated as it stands")
         rows, settings = results.run_rows(place, model, results.own_task(model), console)
         results.write_rows(place, rows, settings)
         run = read(place)
-    if not (place / frontier.FILE).exists():
+    if not _read_json(place / frontier.FILE).get("points"):
+        if (place / frontier.FILE).exists():
+            console.print(f"{place / frontier.FILE} is damaged; now it is written anew")
         model = load_text_model(place)
         results.run_frontier(place, model, results.own_task(model), console=console)
     assert run.evaluation is not None, "it was written just now"
@@ -141,7 +172,11 @@ def _entry(name: str, kind: Any, runs: Sequence[RunFolder], places: Sequence[Pat
         for i, point in enumerate(points)
         if all(len(found.get("points", [])) > i for found in swept)
     ]
-    gaps = [found["gap"] for found in swept if found.get("settings", {}).get("control")]
+    gaps = [
+        found["gap"]
+        for found in swept
+        if (asked := found.get("settings", {})).get("control") and asked["num_references"] >= frontier.LEAST
+    ]
     first = runs[0]
     environment = first.environment.get("command")
     return Entry(
@@ -185,7 +220,7 @@ def _controls(owner: str, found: Sequence[Evaluation], places: Sequence[Path]) -
     rows = [{row.name: row for row in evaluation.rows if row.kind == "control"} for evaluation in found]
     for name, row in rows[0].items():
         own = [controls.folders(place).get(name) for place in places]
-        label = name if name == controls.MLE else f"{owner}, {name}"
+        label = name if name == MLE else f"{owner}, {name}"
         if all(own) and all(name in others for others in rows):
             inner = [place for place in own if place is not None]
             yield (
@@ -216,16 +251,14 @@ def _ground_entries(ground: Ground, num: int, console: Console) -> Iterator[Entr
     if ground.train:
         longest = max(len(ground.tokenizer.split(text)) for text in ground.train)
         for name, texts in (
-            (results.COUNT, controls.count_model(ground.train, ground.tokenizer, num, longest)),
-            (results.COPIER, ground.train[:num]),
+            (COUNT, controls.count_model(ground.train, ground.tokenizer, num, longest)),
+            (COPIER, ground.train[:num]),
         ):
             console.print(f"evaluating: {name}")
             yield _judged(name, "control", texts, ground)[0]
-    split, real = ground.tokenizer.split, ground.references
-    metrics = alone(real, split=split) | audit(real, real, ground.train, split=split)
-    if ground.train:
-        metrics |= exact_copy(real, ground.train, split=split)
-    yield Entry(results.REAL, "control", _gathered([metrics]), samples={1.0: tuple(real[: results.SHOWN])})
+    metrics = real_text(ground.references, ground.train, num=num, split=ground.tokenizer.split)
+    shown = {1.0: tuple(ground.references[: results.SHOWN])}
+    yield Entry(REAL, "control", _gathered([metrics]), samples=shown)
 
 
 def _judged(name: str, kind: Any, texts: list[str], ground: Ground) -> tuple[Entry, dict[str, Any]]:
@@ -235,7 +268,7 @@ def _judged(name: str, kind: Any, texts: list[str], ground: Ground) -> tuple[Ent
     metrics = found.metrics | (judge_texts(texts, ground.oracle) if ground.oracle is not None else {})
 
     def again(part: Sequence[str]) -> dict[str, float]:
-        return overlap(part, ground.references, known=ground.train, split=split) | alone(part, split=split)
+        return overlap(part, ground.references, words=ground.words, split=split) | alone(part, split=split)
 
     errors = jackknife_errors(texts, again, groups=GROUPS) if len(texts) > 2 * GROUPS else {}
     shown = {1.0: tuple(texts[: results.SHOWN])}

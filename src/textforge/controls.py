@@ -12,17 +12,16 @@ from typing import Any, get_args, get_type_hints
 from rich.console import Console
 
 from textforge import methods
+from textforge.fitting import train
 from textforge.metrics.kneser_ney import fit_maximum_likelihood
-from textforge.model import train
 from textforge.options import Options
+from textforge.report.comparison import COUNT_ORDER, MLE
 from textforge.run import derive
 from textforge.task import Task
 from textforge.text import Tokenizer
 
 FOLDER = "controls"
 """In a run folder: the runs that it is compared with, each an ordinary run folder."""
-MLE = "mle"
-COUNT_ORDER = 4
 UNINFORMATIVE = ("constant", "random")
 """Values of a method's field `reward` that keep the discriminator out of the game."""
 

@@ -9,10 +9,10 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from torch import nn
+from jaxtyping import Float, Int, Int64
+from torch import Tensor, nn
 
-from textforge.decoding import Generator, NoiseGenerator, evaluating, log_prob, sample
+from textforge.decoding import Decoded, Generator, evaluating, log_prob, sample
 from textforge.errors import CallError, UserError
 from textforge.metrics import Evaluation, evaluate
 from textforge.metrics.audit import membership
@@ -23,6 +23,7 @@ from textforge.metrics.modes import mode_coverage, mode_distance, validity
 from textforge.metrics.ngrams import expected_unique, unique
 from textforge.neural_scores import lstm_scores
 from textforge.oracles import Oracle
+from textforge.relaxed import NoiseGenerator
 from textforge.run import Measurement, Share
 from textforge.task import Task
 from textforge.text import Corpus, Tokenizer, encode
@@ -36,6 +37,8 @@ NOISES = 64
 """Noise vectors over which the approximate likelihood of a generator driven by noise is averaged."""
 APPROXIMATED = 1000
 """Texts that get one; its cost is in proportion to the product of both."""
+FEWEST = 1000
+"""Samples that are drawn for the sake of what needs no references, distinctness and copying, where these are fewer."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Drawn:
     texts: list[str]
     log_prob: Float[np.ndarray, " N"] | None
     lengths: Float[np.ndarray, " N"]
+    tokens: Int[Tensor, "N T"]
+    """The same as padded ids."""
 
     @property
     def entropy(self) -> float:
@@ -77,11 +82,17 @@ def draw_texts(generator: Generator, tokenizer: Tokenizer, num: int, *, temperat
     if not temperature > 0:
         raise CallError(f"the temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
     if num == 0:
-        return Drawn([], None if generator.noise_dim else np.empty(0), np.empty(0))
-    decoded = sample(generator, num, temperature=temperature)
+        nothing = torch.empty(0, generator.max_length, dtype=torch.long)
+        return Drawn([], None if generator.noise_dim else np.empty(0), np.empty(0), nothing)
+    return spelled(sample(generator, num, temperature=temperature), generator, tokenizer)
+
+
+def spelled(decoded: Decoded, generator: Generator, tokenizer: Tokenizer) -> Drawn:
+    """Return sequences of a generator as texts."""
     texts = [tokenizer.decode(row) for row in decoded.tokens.tolist()]
     scores = decoded.log_probs.double().sum(1).cpu().numpy()
-    return Drawn(texts, None if generator.noise_dim else scores, decoded.lengths.double().cpu().numpy())
+    lengths = decoded.lengths.double().cpu().numpy()
+    return Drawn(texts, None if generator.noise_dim else scores, lengths, decoded.tokens)
 
 
 def text_log_prob(
@@ -267,11 +278,14 @@ def evaluate_generator(
 ) -> Evaluation:
     """Judge a generator by its samples, and by the likelihood that it gives to the references.
 
-    Draws as many samples as there are references, at most `most` of either, unless told `num`. `train` is gone through
-    more than once.
+    Draws as many samples as there are references, at most `most` of either, unless told `num`. Where these are few, it
+    draws as many as there are training texts, up to `FEWEST`, because copies and repeats are a matter of the training
+    text. `train` is gone through more than once.
     """
     real = list(islice(references, most))
-    drawn = draw_texts(generator, tokenizer, len(real) if num is None else num, temperature=temperature)
+    if num is None:
+        num = max(len(real), sum(1 for _ in islice(train or (), min(FEWEST, most))))
+    drawn = draw_texts(generator, tokenizer, num, temperature=temperature)
     text = evaluate_texts(drawn.texts, real, tokenizer, train=train, judges=judges)
     corpus, counts = encode(real, tokenizer, max_length=generator.max_length)
     metrics = dict(text.metrics)

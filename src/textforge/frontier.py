@@ -6,7 +6,8 @@ another; curves do (Caccia et al., 2020, "Language GANs falling short").
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from textforge.errors import CallError
 from textforge.evaluation import against_oracle, draw_texts
 from textforge.metrics.bleu import bleu, self_bleu
 from textforge.metrics.bootstrap import Interval, mean_interval
+from textforge.metrics.counts import Split
 from textforge.metrics.kneser_ney import lm_score, reverse_lm_score, reverse_nats
 from textforge.metrics.ngrams import unique
 from textforge.model import Model
@@ -56,7 +58,7 @@ def sweep(
     model: Model,
     references: Sequence[str],
     *,
-    known: Iterable[str] = (),
+    words: AbstractSet[str] = frozenset(),
     oracle: Oracle | None = None,
     temperatures: Sequence[float] = TEMPERATURES,
     num: int | None = None,
@@ -64,8 +66,8 @@ def sweep(
 ) -> list[Point]:
     """Sample at each temperature, as many texts as there are references unless told `num`, and measure both sides.
 
-    The `known` texts, those of training, have the words that are no junk. A generator driven by noise has no
-    temperature and one point, at 1. The same seed draws the same samples, and as `evaluate` does.
+    `words` are no junk, those of the training text. A generator driven by noise has no temperature and one point, at
+    1. The same seed draws the same samples, and as `evaluate` does.
     """
     if model.generator.noise_dim:
         temperatures = (1.0,)
@@ -73,7 +75,6 @@ def sweep(
         if not temperature > 0:
             raise CallError(f"a temperature must be above 0, not {temperature}")
     split = model.tokenizer.split
-    words = set(itertools.chain.from_iterable(map(split, known)))
     points = []
     for temperature in sorted(temperatures):
         with torch.random.fork_rng():
@@ -98,20 +99,23 @@ def sweep(
     return points
 
 
+def usual(points: Sequence[Point]) -> Point:
+    """Return the point that is placed on the curve of another: at the temperature nearest to 1."""
+    return min(points, key=lambda point: abs(point.temperature - 1))
+
+
 def gap(
     ours: Point,
     curve: Sequence[Point],
     references: Sequence[str],
     *,
-    known: Iterable[str] = (),
-    model: Model,
+    words: AbstractSet[str] = frozenset(),
+    split: Split = str.split,
 ) -> Gap | None:
     """Place samples against the curve of maximum likelihood, interpolated linearly in `lm_score`.
 
     None where the curve nowhere has their `lm_score`, and for fewer than `LEAST` references, which have no interval.
     """
-    split = model.tokenizer.split
-    words = set(itertools.chain.from_iterable(map(split, known)))
     quality = ours.metrics["lm_score"]
     for one, other in itertools.pairwise(sorted(curve, key=lambda point: point.temperature)):
         low, high = one.metrics["lm_score"], other.metrics["lm_score"]

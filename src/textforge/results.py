@@ -14,11 +14,11 @@ from textforge import arena, controls, frontier
 from textforge.errors import UserError
 from textforge.evaluation import BUILT_IN, ORACLE_SEED, Judges, evaluate_generator, evaluate_texts, judge_texts
 from textforge.metrics import Evaluation
-from textforge.metrics.copying import exact_copy
-from textforge.metrics.evaluate import AUDITED, alone, audit
+from textforge.metrics.evaluate import AUDITED, real_text, vocabulary
 from textforge.model import Model, fingerprint, load_text_model
 from textforge.options import Options
 from textforge.point_model import PointModel
+from textforge.report.comparison import COPIER, COUNT, MLE, REAL
 from textforge.run import derive, ended_phases, finite, load_checkpoint, saved_steps, write_atomic
 from textforge.task import Task, load_task
 
@@ -28,9 +28,7 @@ SWEPT = 2_000
 """The same where many temperatures are tried."""
 SHOWN = 20
 """Samples of each row that are kept."""
-REAL = "real text"
-COPIER = "training text itself"
-COUNT = f"{controls.COUNT_ORDER}-gram count model"
+FILE = "evaluation.json"
 
 Kind = Literal["model", "phase", "control"]
 
@@ -112,7 +110,7 @@ def run_rows(
     def judged(name: str, model: Model, kind: Kind) -> tuple[Row, Evaluation]:
         say(f"evaluating: {name}")
         found = evaluate_model(model, references, train=task.texts.train, task=task)
-        return Row(name, found.metrics, kind, tuple(model.sample(SHOWN, seed=seed))), found
+        return Row(name, found.metrics, kind, tuple(model.draw(SHOWN, seed=seed).texts)), found
 
     row, last = judged(method, model, "model")
     rows = [row]
@@ -130,7 +128,8 @@ def run_rows(
             rows.append(Row(name, found, "control", tuple(texts[:SHOWN])))
     if task.oracle is None:
         say(f"evaluating: {REAL}")
-        rows.append(Row(REAL, _of_references(references, task), "control", tuple(references[:SHOWN])))
+        found = real_text(references, task.texts.train, num=num, split=task.tokenizer.split)
+        rows.append(Row(REAL, found, "control", tuple(references[:SHOWN])))
     part = "validation" if task.texts.test is None else "test"
     return rows, {"references": f"{part} text", **last.settings}
 
@@ -159,18 +158,6 @@ def _texts(task: Task, num: int) -> Iterator[tuple[str, list[str]]]:
         yield REAL, task.oracle.sample(num, ORACLE_SEED + 1)
 
 
-def _of_references(references: list[str], task: Task) -> dict[str, float]:
-    """Return what real text says of itself, and what it shares with the training text."""
-    split, train = task.tokenizer.split, list(islice(task.texts.train, AUDITED))
-    shared = audit(references, references, train, split=split)
-    exact = exact_copy(references, task.texts.train, split=split)
-    return (
-        alone(references, split=split)
-        | exact
-        | {name: value for name, value in shared.items() if not name.startswith("copied_excess")}
-    )
-
-
 def write_rows(
     folder: Path,
     rows: Sequence[Row],
@@ -185,7 +172,7 @@ def write_rows(
         "settings": finite(settings),
         "verdict": verdict,
     }
-    write_atomic(folder / "evaluation.json", json.dumps(table, ensure_ascii=False, indent=1).encode() + b"\n")
+    write_atomic(folder / FILE, json.dumps(table, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
 @dataclass(frozen=True)
@@ -213,13 +200,14 @@ def run_frontier(
     `num` samples are compared with up to `MOST` references.
     """
     references = list(islice(task.texts.held_out, SWEPT if num is None else MOST))
-    known = list(islice(task.texts.train, AUDITED))
-    place = controls.folders(folder).get(controls.MLE) if control is None else control
+    split = task.tokenizer.split
+    words = vocabulary(islice(task.texts.train, AUDITED), split=split)
+    place = controls.folders(folder).get(MLE) if control is None else control
     say = (console or Console(quiet=True)).print
 
     def swept(model: Model) -> list[frontier.Point]:
         say(f"over temperatures: {model.settings['method']}")
-        return frontier.sweep(model, references, known=known, oracle=task.oracle, temperatures=temperatures, num=num)
+        return frontier.sweep(model, references, words=words, oracle=task.oracle, temperatures=temperatures, num=num)
 
     settings: dict[str, str | int | None] = {
         "num_samples": len(references) if num is None else num,
@@ -230,7 +218,6 @@ def run_frontier(
     if place is not None:
         curve = swept(load_text_model(place))
         frontier.write(place, curve, None, {**settings, "control": None})
-        ours = min(points, key=lambda point: abs(point.temperature - 1))
-        found = frontier.gap(ours, curve, references, known=known, model=model)
+        found = frontier.gap(frontier.usual(points), curve, references, words=words, split=split)
     frontier.write(folder, points, found, settings)
     return Frontier(points, curve, found)

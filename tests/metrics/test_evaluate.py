@@ -11,6 +11,7 @@ from textforge.metrics.audit import edit_distance, gram_copy, span_copy
 from textforge.metrics.bleu import backward_bleu, bleu, self_bleu
 from textforge.metrics.copying import exact_copy
 from textforge.metrics.encoder import hashed_ngrams
+from textforge.metrics.evaluate import real_text
 from textforge.metrics.frechet import frechet
 from textforge.metrics.kneser_ney import lm_score, reverse_lm_score
 from textforge.metrics.mauve import mauve
@@ -64,6 +65,19 @@ def test_the_audit_looks_at_the_first_training_texts_only(monkeypatch: pytest.Mo
     assert found.settings["num_train"] == 3
     assert found.metrics["exact_copy"] == 0.5
     assert found.metrics["span_max"] == 0
+
+
+def test_real_text_is_told_without_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies are looked for in all of a stream, the rest in its first texts; beyond itself it copies nothing."""
+    train = ["c d e f g h", "a b", "c d", "a b c"]
+    alone = self_bleu(REFERENCES) | distinct(REFERENCES) | unique(REFERENCES)
+    monkeypatch.setattr(importlib.import_module("textforge.metrics.evaluate"), "AUDITED", 2)
+    expected = alone | {"exact_copy": 2 / 3}
+    for audit in (gram_copy, span_copy, edit_distance):
+        expected |= audit(REFERENCES, REFERENCES, train[:2])
+    found = real_text(REFERENCES, iter(train))
+    assert found == {name: value for name, value in expected.items() if not name.startswith("copied_excess")}
+    assert real_text(REFERENCES, []) == alone
 
 
 def test_settings_say_what_the_numbers_rest_on() -> None:

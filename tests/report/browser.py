@@ -61,8 +61,8 @@ class Browser:
                 return result
 
     @contextmanager
-    def page(self, file: Path, *, width: int = 1100, height: int = 900, dark: bool = False) -> Iterator["Tab"]:
-        """Open a file in a tab of its own, which is closed at the end."""
+    def page(self, file: Path | str, *, width: int = 1100, height: int = 900, dark: bool = False) -> Iterator["Tab"]:
+        """Open a file, or an address, in a tab of its own, which is closed at the end."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, session)
@@ -86,10 +86,10 @@ class Tab:
         """Send a command about this page."""
         return self.browser.call(method, self.session, **parameters)
 
-    def load(self, file: Path) -> None:
-        """Open a file and wait until it has been read."""
+    def load(self, file: Path | str) -> None:
+        """Open a file, or an address, and wait until it has been read."""
         loaded = self._loads()
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=file if isinstance(file, str) else file.resolve().as_uri())
         while self._loads() == loaded:
             self.call("Page.getFrameTree")
 

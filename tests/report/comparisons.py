@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from report.pages import ATTACK
 
-from textforge.report.comparison import Comparison, Entry, Gap, Kind, Sweep, Verdict
+from textforge.report.comparison import COPIER, COUNT, MLE, REAL, Comparison, Entry, Gap, Kind, Sweep, Verdict
 from textforge.report.read import Record
-from textforge.report.verdicts import COPIER, COUNT, MLE, REAL
 
 KINDS: tuple[Kind, ...] = ("model", "samples", "control")
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.2)

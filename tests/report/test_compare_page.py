@@ -20,9 +20,8 @@ from textforge.report.compare_charts import PLANES, looks, plane
 from textforge.report.compare_panels import collapse, copying
 from textforge.report.compare_table import Cell, cell, table
 from textforge.report.compare_training import training
-from textforge.report.comparison import Comparison, Entry, Sweep
+from textforge.report.comparison import REAL, Comparison, Entry, Sweep
 from textforge.report.read import Record
-from textforge.report.verdicts import REAL
 from textforge.report.words import GLOSSARY, family, number
 
 DASH = "\N{EN DASH}"

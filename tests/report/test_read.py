@@ -8,7 +8,7 @@ import pytest
 from report.folders import CONFIG, ENVIRONMENT, SETTINGS, build, records
 
 from textforge.errors import UserError
-from textforge.report.read import read
+from textforge.report.read import read, unevaluated
 
 
 def test_a_complete_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -113,6 +113,16 @@ def test_an_evaluation_of_another_form_is_left_out_and_said(tmp_path: Path, rows
     run = read(build(tmp_path / "run", rows=rows))
     assert run.evaluation is None
     assert [note.split(":")[0] for note in run.notes] == ["evaluation.json is left out"]
+
+
+def test_a_run_without_an_evaluation_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    folder = build(tmp_path / "my run")
+    assert unevaluated(folder) == ""
+    command = f"textforge train {CONFIG['method']} --resume --out '{folder}'"
+    (folder / "evaluation.json").write_bytes(b'{"rows": 1}')
+    assert unevaluated(folder) == f"{folder / 'evaluation.json'} is damaged; `{command}` writes it"
+    (folder / "evaluation.json").unlink()
+    assert unevaluated(folder) == f"{folder / 'evaluation.json'} is missing; `{command}` writes it"
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

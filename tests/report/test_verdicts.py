@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from textforge.report.comparison import Entry, Gap, Kind, Verdict
-from textforge.report.verdicts import COPIER, COUNT, REAL, verdicts
+from textforge.report.comparison import COPIER, COUNT, REAL, Entry, Gap, Kind, Verdict
+from textforge.report.verdicts import verdicts
 
 NUM = 10_000
 TRAINING = {
@@ -174,8 +174,11 @@ def test_distance_to_maximum_likelihood_is_judged_over_trainings(values: tuple[f
 
 
 def test_a_gap_that_cannot_be_measured_is_told() -> None:
-    (found,) = verdicts([seeded("seqgan", {"unique": [0.9]}, gaps=(None,)), *CONTROLS], NUM)
-    assert "no temperature" in found.headline
+    (found,) = verdicts([seeded("seqgan", {"unique": [0.99]}, gaps=(None,)), *CONTROLS], NUM)
+    assert found.headline == "no gap to mle can be told"
+    assert "has its quality, its LM score, at none of the temperatures swept" in found.reasons[0]
+    (found,) = verdicts([seeded("seqgan", {"unique": [0.99] * 3}, gaps=(None, *gaps(0.1), None)), *CONTROLS], NUM)
+    assert "LM score (of 2 of 3 trainings), at none" in found.reasons[0]
 
 
 def test_runs_that_differ_by_seed_alone_tie() -> None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from textforge.cli.output import COLUMNS, print_table, spelled
+from textforge.cli.output import COLUMNS, print_table, progress, spelled
 from textforge.cli.parsing import parse
+from textforge.cli.reading import read_references, read_training
 from textforge.errors import CallError, UserError
 
 if TYPE_CHECKING:
     from textforge.frontier import Point
-    from textforge.report.comparison import Comparison
+    from textforge.report.comparison import Comparison, Entry
     from textforge.results import Frontier
 
 CURVE = (
@@ -42,7 +43,7 @@ class FrontierOptions:
     """The run folder."""
     mle: Path | None = None
     """A run of mle on the same text; by default the one that was trained beside the run."""
-    temperatures: tuple[float, ...] = ()
+    temperatures: Annotated[tuple[float, ...], arg(help_behavior_hint="")] = ()
     """Other temperatures than 0.3 to 1.5."""
     num: Annotated[int | None, arg(aliases=["-n"])] = None
     """How many samples at each temperature, against at most 10,000 references; by default 2,000 of either."""
@@ -53,15 +54,16 @@ class FrontierOptions:
 def frontier_command(arguments: Sequence[str]) -> None:
     """Sweep temperatures."""
     options = parse(FrontierOptions, arguments, "frontier")
-    from rich.console import Console
-
+    from textforge.comparing import require_one_run
     from textforge.frontier import TEMPERATURES
     from textforge.model import load_text_model
     from textforge.results import own_task, run_frontier
 
+    require_one_run(options.run)
     model = load_text_model(options.run, options.checkpoint)
     task = own_task(model)
     if options.mle is not None:
+        require_one_run(options.mle)
         control = load_text_model(options.mle)
         if control.settings["corpus"] != model.settings["corpus"]:
             raise CallError(
@@ -74,7 +76,7 @@ def frontier_command(arguments: Sequence[str]) -> None:
         control=options.mle,
         temperatures=options.temperatures or TEMPERATURES,
         num=options.num,
-        console=Console(stderr=True, highlight=False, markup=False, soft_wrap=True),
+        console=progress(),
     )
     print_frontier(model.settings["method"], curves)
 
@@ -87,7 +89,7 @@ def print_frontier(method: str, curves: "Frontier") -> None:
     _print_curve("mle, over temperatures", curves.control)
     found = curves.gap
     if found is None:
-        print(f"\nno gap: mle has the lm_score of {method} at no temperature tried, or there are too few references")
+        print(f"\nno gap to mle can be told: {_no_gap(method, curves)}")
         return
     interval = found.interval
     words = {"higher": "behind mle", "lower": "ahead of mle", "tie": "tie with mle"}[interval.verdict]
@@ -96,6 +98,20 @@ def print_frontier(method: str, curves: "Frontier") -> None:
         f"reverse_lm_score {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] nats a token "
         f"against mle's: {words}\n"
         "(interval over the references, of this one training; --seeds tells how much trainings differ)"
+    )
+
+
+def _no_gap(method: str, curves: "Frontier") -> str:
+    """Say why two curves have no gap."""
+    from textforge.frontier import usual
+
+    ours = usual(curves.points).metrics["lm_score"]
+    theirs = [point.metrics["lm_score"] for point in curves.control]
+    if min(theirs) <= ours <= max(theirs):
+        return "there are too few references for an interval"
+    return (
+        f"the quality of {method} is an lm_score of {ours:.3f}, and over the temperatures swept mle has "
+        f"{min(theirs):.3f} to {max(theirs):.3f}, so the two cannot be compared at equal quality"
     )
 
 
@@ -113,7 +129,7 @@ def _print_curve(title: str, points: "Sequence[Point]") -> None:
 class CompareOptions:
     """Put runs, groups of seeds and files of samples side by side: a verdict in words, and one page."""
 
-    targets: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN|FILE")]
+    targets: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN|FILE", help_behavior_hint="")]
     """Run folders, folders that --seeds made, and files of samples, a text a line."""
     reference: Path | None = None
     """For files alone: held-out real text."""
@@ -132,12 +148,10 @@ def compare_command(arguments: Sequence[str]) -> None:
     options = parse(CompareOptions, arguments, "compare")
     if not options.targets:
         raise CallError("name what to compare: textforge compare RUN...; see textforge compare --help")
-    from rich.console import Console
-
     from textforge.comparing import Ground, compare
     from textforge.report import compare_page
     from textforge.results import MOST, Row
-    from textforge.text import read_texts, tokenizers
+    from textforge.text import tokenizers
 
     for target in options.targets:
         if not target.exists():
@@ -147,18 +161,17 @@ def compare_command(arguments: Sequence[str]) -> None:
     if any(target.is_dir() for target in options.targets) and own != (None, None, "auto"):
         raise CallError("a run brings its own references; leave out --reference, --train and --tokenizer")
     if options.reference is not None:
-        given = read_texts(options.reference)
-        references = list(islice(given.held_out if options.reference.is_dir() else given.train, MOST))
-        train = [] if options.train is None else list(islice(read_texts(options.train).train, MOST))
-        name = tokenizers.choose(references) if options.tokenizer == "auto" else options.tokenizer
-        ground = Ground(references, train, tokenizers.train(name, [*references, *train]))
+        real = list(islice(read_references(options.reference), MOST))
+        train = list(islice(read_training(options.train) or (), MOST))
+        name = tokenizers.choose(real) if options.tokenizer == "auto" else options.tokenizer
+        ground = Ground(real, train, tokenizers.train(name, [*real, *train]))
     elif options.train is not None:
         raise CallError("--train goes with --reference, held-out real text")
     found = compare(
         options.targets,
         ground=ground,
         command=shlex.join(["textforge", "compare", *arguments]),
-        console=Console(stderr=True, highlight=False, markup=False, soft_wrap=True),
+        console=progress(),
     )
     compare_page.write(found, options.out)
     if options.json:
@@ -166,10 +179,24 @@ def compare_command(arguments: Sequence[str]) -> None:
         return
     print_verdicts(found)
     rows = [Row(entry.name, {name: mean(values) for name, values in entry.metrics.items()}) for entry in found.entries]
-    print_table("means over seeds", rows, COLUMNS)
+    print_table(_title(found.entries), rows, COLUMNS)
     print(spelled(found.settings))
     _print_spent(found)
     print(f"report: {options.out}")
+
+
+def _title(entries: "Sequence[Entry]") -> str:
+    """Say what the numbers of a column are: means over seeds, of one training, or of the texts of a file."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.kind == "control" and not entry.records:
+            continue  # text, which nobody trained
+        num = len(entry.seeds)
+        what = "one training each" if num == 1 else f"means over {num} seeds"
+        names.setdefault("one file of texts each" if entry.kind == "samples" else what, []).append(entry.name)
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{what}: {', '.join(of)}" for what, of in names.items())
 
 
 def print_verdicts(found: "Comparison") -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from textforge.results import Row
 
 COLUMNS = (
@@ -15,9 +17,16 @@ COLUMNS = (
     *("frechet", "frechet_floor", "c2st", "tv_bound", "mauve"),
     *("exact_copy", "copied_8", "copied_real_8", "span_max", "edit", "edit_real", "membership_auc"),
     *("nll_test", "approx_nll_test", "entropy"),
-    *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "tv", "mode_coverage", "exact_js"),
-    *("sample_js", "sample_js_floor", "js_floor", "in_modes", "game_value", "game_optimum", "d_distance", "parzen"),
+    *("validity", "nll_oracle", "kl_qp", "kl_pq", "js", "js_floor", "tv", "exact_js", "sample_js", "sample_js_floor"),
+    *("mode_coverage", "in_modes", "game_value", "game_optimum", "d_distance", "parzen"),
 )
+
+
+def progress() -> "Console":
+    """Return what tells of progress on standard error: words as they are, and no line broken."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> None:
@@ -44,7 +53,7 @@ def _cell(metrics: Mapping[str, float], column: str) -> str:
     if column not in metrics:
         return ""
     error = f" ± {metrics[f'{column}_se']:.4f}" if f"{column}_se" in metrics else ""
-    return f"{metrics[column]:.4f}{error}"
+    return f"{metrics[column]:z.4f}{error}"
 
 
 def spelled(settings: Mapping[str, object]) -> str:

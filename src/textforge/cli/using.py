@@ -1,107 +1,25 @@
-"""textforge sample, score, evaluate and report: what is done with a run."""
+"""textforge score, evaluate and report: what a run is worth."""
 
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from textforge.cli.output import deliver, escaped, print_table, spelled
+from textforge.cli.output import print_table, spelled
 from textforge.cli.parsing import parse
+from textforge.cli.reading import read_references, read_training
 from textforge.errors import CallError, UserError
 
 if TYPE_CHECKING:
+    from textforge.detector import Detector
     from textforge.evaluation import Judges
     from textforge.metrics import Evaluation
     from textforge.model import Model, PointModel
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Draw texts from a trained model."""
-
-    run: Annotated[Path, Positional]
-    """The run folder."""
-    num: Annotated[int, arg(aliases=["-n"])] = 10
-    """How many."""
-    temperature: float = 1.0
-    """1 is the model itself; lower is sharper, higher more varied."""
-    seed: int | None = None
-    """The same seed draws the same texts."""
-    format: Literal["text", "jsonl"] = "text"
-    """A line each, or a JSON object each, with its log-probability in nats at this temperature (of points: the true
-    log-density)."""
-    checkpoint: str = "last"
-    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
-    out: Path | None = None
-    """A file to write to instead of standard output."""
-
-
-def sample_command(arguments: Sequence[str]) -> None:
-    """Draw texts."""
-    options = parse(SampleOptions, arguments, "sample")
-    from textforge.model import PointModel, load
-
-    model = load(options.run, options.checkpoint)
-    if isinstance(model, PointModel):
-        _sample_points(model, options)
-        return
-    drawn = model.draw(options.num, temperature=options.temperature, seed=options.seed)
-    if options.format == "text":
-        lines = [escaped(text) for text in drawn.texts]
-    else:
-        records: list[dict[str, str | float]] = [{"text": text} for text in drawn.texts]
-        if drawn.log_prob is not None:
-            for record, value in zip(records, drawn.log_prob.tolist(), strict=True):
-                record["log_prob"] = value
-        lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    deliver(lines, options.out)
-
-
-def _sample_points(model: "PointModel", options: SampleOptions) -> None:
-    if options.temperature != SampleOptions.temperature:
-        raise CallError(f"a {model.settings['method']} model has no temperature; leave out --temperature")
-    if options.format == "text":
-        deliver(model.sample(options.num, seed=options.seed), options.out)
-    else:
-        records = model.records(options.num, seed=options.seed)
-        deliver([json.dumps(record, ensure_ascii=False) for record in records], options.out)
-
-
-@dataclass(frozen=True)
-class InfillOptions:
-    """Fill the blanks of a text. What stands around them stays; a model that reads only forward looks no further."""
-
-    run: Annotated[Path, Positional]
-    """The run folder."""
-    text: Annotated[str, Positional]
-    """The text, in which each blank is one token, such as "a man ___ on a ___"."""
-    num: Annotated[int, arg(aliases=["-n"])] = 5
-    """How many times."""
-    blank: str = "___"
-    """What a blank looks like."""
-    temperature: float = 1.0
-    """1 is the model itself; lower is sharper, higher more varied."""
-    seed: int | None = None
-    """The same seed fills in the same."""
-    checkpoint: str = "last"
-    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
-
-
-def infill_command(arguments: Sequence[str]) -> None:
-    """Fill blanks."""
-    options = parse(InfillOptions, arguments, "infill")
-    from textforge.model import load_text_model
-
-    model = load_text_model(options.run, options.checkpoint)
-    filled = model.infill(
-        options.text, options.num, blank=options.blank, temperature=options.temperature, seed=options.seed
-    )
-    deliver([escaped(text) for text in filled], None)
 
 
 @dataclass(frozen=True)
@@ -124,12 +42,13 @@ def score_command(arguments: Sequence[str]) -> None:
     from textforge.text import read_lines
 
     model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file)
+    detector = _detector(model)
     for start in itertools.count(step=1000):
         texts = list(itertools.islice(lines, 1000))
         if not texts:
             break
         try:
-            columns = _scores(model, texts)
+            columns = _scores(model, detector, texts)
         except UserError as error:
             behind = f" behind its first {start:,} lines" if start else ""
             raise UserError(f"{options.file}{behind}: {error}") from None
@@ -137,8 +56,21 @@ def score_command(arguments: Sequence[str]) -> None:
             print(json.dumps(finite(dict(zip(columns, values, strict=True)))))
 
 
-def _scores(model: "Model", texts: Sequence[str]) -> dict[str, list[float]]:
-    """Return what the model can say of the texts: its likelihood, where it has one, and its discriminator's opinion."""
+def _detector(model: "Model") -> "Detector | None":
+    """Return the run's detector; say so where it is of another state of the run."""
+    from textforge.detector import FOLDER
+
+    if model.folder is None or not (model.folder / FOLDER).exists():
+        return None
+    try:
+        return model.detector()
+    except UserError as error:
+        print(f"textforge: no p_real: {error}", file=sys.stderr)
+        return None
+
+
+def _scores(model: "Model", detector: "Detector | None", texts: Sequence[str]) -> dict[str, list[float]]:
+    """Return what is known of the texts: likelihood, the adversary's opinion, and that of the detector."""
     columns = {}
     if not model.generator.noise_dim:
         log_probs = model.log_prob(texts)
@@ -146,6 +78,8 @@ def _scores(model: "Model", texts: Sequence[str]) -> dict[str, list[float]]:
         columns["nll_per_token"] = (-log_probs / model.num_tokens(texts)).tolist()
     if "discriminator" in model.networks:
         columns["discriminator"] = model.discriminate(texts).tolist()
+    if detector is not None:
+        columns["p_real"] = model.p_real(texts, detector).tolist()
     if not columns:
         raise UserError("this checkpoint has neither a likelihood nor a discriminator; use the last one")
     return columns
@@ -162,7 +96,8 @@ class EvaluateOptions:
     train: Path | None = None
     """The training text, for the share of exact copies; for a run, by default its own."""
     num: Annotated[int | None, arg(aliases=["-n"])] = None
-    """How many samples to draw; by default as many as there are references, at most 10,000."""
+    """How many samples to draw; by default as many as there are references, at most 10,000, or, where these are fewer
+    than 1,000, as there are training lines, at most 1,000."""
     temperature: float = 1.0
     """Temperature of the samples and of the likelihood."""
     seed: int = 0
@@ -219,14 +154,14 @@ def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
         print(f"the text at {task.texts.name} is not what the run has learnt from", file=sys.stderr)
     train = None if task is None else task.texts.train
     if options.reference is not None:
-        references = _reference(options.reference)
+        real = read_references(options.reference)
     else:
         assert task is not None
-        references = task.texts.held_out
+        real = task.texts.held_out
     return evaluate_model(
         model,
-        references,
-        train=_training(options.train) or train,
+        real,
+        train=read_training(options.train) or train,
         task=task,
         num=options.num,
         temperature=options.temperature,
@@ -257,7 +192,7 @@ def _judge_canaries(options: EvaluateOptions) -> dict[str, float]:
         raise CallError("--canaries asks what a model knows; give the folder of a run")
     model = load_text_model(options.target, options.checkpoint)
     num = MOST if options.num is None else options.num
-    samples = model.sample(num, temperature=options.temperature, seed=options.seed)
+    samples = model.draw(num, temperature=options.temperature, seed=options.seed).texts
     return canaries.judge(model, canaries.read(list(read_lines(options.canaries))), samples, seed=options.seed)
 
 
@@ -277,25 +212,11 @@ def _evaluate_file(options: EvaluateOptions) -> "Evaluation":
 
     if options.reference is None:
         raise CallError("samples in a file need --reference FILE, real text to compare them with")
-    references = _reference(options.reference)
-    name = tokenizers.choose(references) if options.tokenizer == "auto" else options.tokenizer
+    real = read_references(options.reference)
+    name = tokenizers.choose(real) if options.tokenizer == "auto" else options.tokenizer
     samples = list(read_lines(options.target))
-    tokenizer, judges = tokenizers.train(name, references), _judges(options)
-    return evaluate_texts(samples, references, tokenizer, train=_training(options.train), judges=judges)
-
-
-def _reference(path: Path) -> "Iterable[str]":
-    """Return the lines of a file, or the held-out part of a folder."""
-    from textforge.text import read_texts
-
-    texts = read_texts(path)
-    return texts.held_out if path.is_dir() else texts.train
-
-
-def _training(path: Path | None) -> "Iterable[str] | None":
-    from textforge.text import read_texts
-
-    return None if path is None else read_texts(path).train
+    tokenizer, judges = tokenizers.train(name, real), _judges(options)
+    return evaluate_texts(samples, real, tokenizer, train=read_training(options.train), judges=judges)
 
 
 @dataclass(frozen=True)
@@ -312,9 +233,12 @@ def report_command(arguments: Sequence[str]) -> None:
     """Write a report."""
     options = parse(ReportOptions, arguments, "report")
     from textforge import report
+    from textforge.report.read import unevaluated
 
     out = options.out or options.run / "report.html"
     if not options.run.is_dir():
         raise UserError(f"there is no run folder {options.run}; give the one that `textforge train --out` wrote")
     report.write(options.run, out)
+    if warning := unevaluated(options.run):
+        print(f"textforge: {warning}", file=sys.stderr)
     print(out)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from textforge.errors import UserError
@@ -58,7 +59,8 @@ def evaluate(
     if train is not None:
         train = iter(train)
         audited += itertools.islice(train, AUDITED)
-    metrics = overlap(samples, references, known=audited, split=split, max_order=max_order)
+    words = vocabulary(audited, split=split)
+    metrics = overlap(samples, references, words=words, split=split, max_order=max_order)
     metrics |= alone(samples, split=split, max_order=max_order)
     metrics |= clouds(samples, references, encoder or hashed_ngrams(split=split))
     settings: dict[str, str | int | float] = {
@@ -88,18 +90,22 @@ def overlap(
     samples: Sequence[str],
     references: Sequence[str],
     *,
-    known: Iterable[str] = (),
+    words: AbstractSet[str] = frozenset(),
     split: Split = str.split,
     max_order: int = 5,
 ) -> dict[str, float]:
-    """Return what samples share with references, n-gram by n-gram; the words of the `known` texts are no junk."""
-    words = set(itertools.chain.from_iterable(map(split, known)))
+    """Return what samples share with references, n-gram by n-gram; `words` are no junk, those of the training text."""
     metrics = bleu(samples, references, max_order=max_order, split=split)
     metrics |= backward_bleu(samples, references, max_order=max_order, split=split)
     metrics |= ms_jaccard(samples, references, max_order=max_order, split=split)
     metrics |= in_test(samples, references, split=split)
     metrics |= lm_score(samples, references, vocabulary=words, split=split)
     return metrics | reverse_lm_score(samples, references, vocabulary=words, split=split)
+
+
+def vocabulary(texts: Iterable[str], *, split: Split = str.split) -> frozenset[str]:
+    """Return the different symbols of texts."""
+    return frozenset(itertools.chain.from_iterable(map(split, texts)))
 
 
 def alone(samples: Sequence[str], *, split: Split = str.split, max_order: int = 5) -> dict[str, float]:
@@ -125,3 +131,21 @@ def audit(
     metrics = gram_copy(samples, references, train, split=split)
     metrics |= span_copy(samples, references, train, split=split)
     return metrics | edit_distance(samples, references, train, split=split)
+
+
+def real_text(
+    references: Sequence[str], train: Iterable[str], *, num: int = 0, split: Split = str.split
+) -> dict[str, float]:
+    """Return what real text says of itself, and what it shares with the training text, which may stream or be empty.
+
+    Where there are fewer than `num` references, training texts make up the number for what needs no references: how
+    much texts repeat themselves depends on how many they are.
+    """
+    lines = iter(train)
+    audited = list(itertools.islice(lines, AUDITED))
+    metrics = alone([*references, *audited[: max(0, num - len(references))]], split=split)
+    if audited:
+        metrics |= exact_copy(references, itertools.chain(audited, lines), split=split)
+    shared = audit(references, references, audited, split=split)
+    # What it copies beyond itself is 0 by definition, and no finding.
+    return metrics | {name: value for name, value in shared.items() if not name.startswith("copied_excess")}

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from textforge.report.compare_charts import Drawing, Look, spread, strips
-from textforge.report.comparison import Entry
-from textforge.report.verdicts import REAL
+from textforge.report.comparison import REAL, Entry
 
 COLLAPSE = {
     "unique": "different samples, as a share",

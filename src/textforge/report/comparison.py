@@ -9,6 +9,10 @@ from textforge.report.read import Record
 
 Kind = Literal["model", "samples", "control"]
 
+COUNT_ORDER = 4
+REAL, COPIER, COUNT, MLE = "real text", "training text itself", f"{COUNT_ORDER}-gram count model", "mle"
+"""The names of the controls, by which verdicts know them."""
+
 
 @dataclass(frozen=True)
 class Sweep:

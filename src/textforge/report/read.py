@@ -6,6 +6,7 @@ is no run at all is an error.
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class RunFolder:
 
 def read(folder: Path) -> RunFolder:
     """Read the files of a run folder; `UserError` where the folder is no run."""
-    config = _config(folder)
+    config = read_config(folder)
     notes: list[str] = []
     records = tuple(_records(folder / "metrics.jsonl", notes))
     order = {phase: i for i, phase in enumerate(dict.fromkeys(record.phase for record in records))}
@@ -102,7 +103,18 @@ def read(folder: Path) -> RunFolder:
     )
 
 
-def _config(folder: Path) -> dict[str, object]:
+def unevaluated(folder: Path) -> str:
+    """Say that a run has no evaluation.json, or a damaged one, and which command writes it; empty where it has one."""
+    path = folder / "evaluation.json"
+    notes: list[str] = []
+    if _evaluation(path, notes) is not None:
+        return ""
+    command = shlex.join(["textforge", "train", str(read_config(folder)["method"]), "--resume", "--out", str(folder)])
+    return f"{path} is {'damaged' if notes else 'missing'}; `{command}` writes it"
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """Read config.json alone, which names the method; `UserError` where the folder is no run."""
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(

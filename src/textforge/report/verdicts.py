@@ -11,7 +11,7 @@ from statistics import mean
 import numpy as np
 
 from textforge.metrics.bootstrap import Interval, difference_interval, mean_interval
-from textforge.report.comparison import Entry, Verdict
+from textforge.report.comparison import COPIER, COUNT, MLE, REAL, Entry, Verdict
 from textforge.report.words import number
 
 SEEDS = 4
@@ -20,8 +20,6 @@ FEW = 100
 """Texts below which a verdict says so."""
 Z = 4.0
 """Standard errors beyond which a share counts as different: a false flag is one in ten thousand."""
-
-REAL, COPIER, COUNT, MLE = "real text", "training text itself", "4-gram count model", "mle"
 
 QUALITY = {"bleu_4": +1, "lm_score": -1}
 DIVERSITY = {"self_bleu_4": -1, "unique": +1, "distinct_2": +1}
@@ -182,7 +180,7 @@ def _sharpness(entry: Entry, controls: Mapping[str, Entry]) -> Iterator[tuple[st
 def _of_real(controls: Mapping[str, Entry], metric: str) -> float | None:
     """The value of real text; of the training text where the former is not known."""
     for name in (REAL, COPIER):
-        if name in controls and (name == REAL or metric not in ("exact_copy",)):
+        if name in controls and (name == REAL or metric != "exact_copy"):
             value = controls[name].mean(metric)
             if value is not None:
                 return value
@@ -210,7 +208,16 @@ def _against_mle(entry: Entry) -> Iterator[Verdict]:
     if not entry.gaps or entry.name == MLE:
         return
     if len(found) < len(entry.gaps):
-        yield Verdict(entry.name, f"{MLE} has its quality at no temperature tried")
+        num = len(entry.gaps)
+        told = "" if num == 1 else f" (of {num - len(found)} of {num} trainings)"
+        yield Verdict(
+            entry.name,
+            f"no gap to {MLE} can be told",
+            (
+                f"the tuned {MLE} has its quality, its LM score{told}, at none of the temperatures swept, "
+                "so the two cannot be compared at equal quality",
+            ),
+        )
         return
     values, warmth = np.array([gap.value for gap in found]), mean(gap.temperature for gap in found)
     if len(found) >= SEEDS:
@@ -250,30 +257,15 @@ def _against_count(entry: Entry, controls: Mapping[str, Entry]) -> Iterator[Verd
         if beside:
             yield Verdict(entry.name, "", (f"beside the {COUNT}, without an interval: {', '.join(beside)}",))
         return
-    behind, copied = {name for name, _ in worse}, count.mean("exact_copy")
+    copied = count.mean("exact_copy")
     told = f"the {COUNT}" if copied is None else f"the {COUNT} (of whose texts {copied:.0%} are copies)"
-    if all(name in behind for name in JOINT):
-        yield Verdict(
-            entry.name,
-            f"dominated by the {COUNT}",
-            tuple(
-                f"{words} {told} in {', '.join(said for _, said in found)}"
-                for words, found in (("behind", worse), ("ahead of", better))
-                if found
-            ),
-            ("dominated",),
-        )
-        return
-    ahead = {name for name, _ in better}
-    yield Verdict(
-        entry.name,
-        f"{'ahead of' if all(name in ahead for name in JOINT) else 'neither ahead of nor behind'} the {COUNT}",
-        tuple(
-            f"{words} {told} in {', '.join(said for _, said in found)}"
-            for words, found in (("ahead of", better), ("behind", worse))
-            if found
-        ),
-    )
+    sides = [("ahead of", better), ("behind", worse)]
+    ahead, dominated = (JOINT.keys() <= dict(found).keys() for found in (better, worse))
+    if dominated:
+        sides.reverse()
+    relation = "dominated by" if dominated else "ahead of" if ahead else "neither ahead of nor behind"
+    reasons = tuple(f"{words} {told} in {', '.join(said for _, said in found)}" for words, found in sides if found)
+    yield Verdict(entry.name, f"{relation} the {COUNT}", reasons, ("dominated",) if dominated else ())
 
 
 def _against(entry: Entry, other: Entry) -> str:
