@@ -67,6 +67,20 @@ def test_an_interval_reaches_what_rounds_to_the_printed_number() -> None:
     assert not words.agrees(BLEU, beyond)
 
 
+def test_a_formula_is_compared_by_its_value_and_not_by_its_digits() -> None:
+    value = Value("game_optimum", "-1.386", exact=-1.3862943611)
+    assert words.printed(value) == "-1.386"
+    assert words.verdict(value, [-1.3863, -1.3862, -1.3864, -1.3863], chance=True) == (
+        "the exact number lies in our interval"
+    )
+    above = [-1.3861, -1.3861, -1.3861, -1.3861]
+    assert words.verdict(value, above, chance=True) == (
+        "the exact number lies outside our interval; our mean is 0.0002 above it"
+    )
+    assert words.agrees(replace(value, exact=None), above), "the digits alone do not tell"
+    assert words.verdict(value, [-1.3860, -1.3865], chance=True).startswith("the exact number lies between the lowest")
+
+
 def test_nothing_printed_is_nothing_to_compare_with() -> None:
     value = Value("validity")
     assert words.verdict(value, [0.9], chance=True) == "nothing was printed to compare with"

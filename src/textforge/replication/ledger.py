@@ -30,16 +30,24 @@ class Value:
     """None: the paper prints none."""
     spread: str | None = None
     """What the paper prints behind ±."""
+    exact: float | None = None
+    """Where the paper gives a formula: its value, with which ours is compared in place of the digits."""
 
     @property
     def decimals(self) -> int:
-        """The digits behind the point."""
+        """The printed digits behind the point."""
         return 0 if self.published is None else len(self.published.partition(".")[2])
 
     @property
     def rounding(self) -> float:
         """How far the number may lie from the one that was rounded to it."""
-        return 0.5 * 10.0**-self.decimals
+        return 0.0 if self.exact is not None else 0.5 * 10.0**-self.decimals
+
+    @property
+    def target(self) -> float:
+        """What ours is compared with; only of a number that was published."""
+        assert self.published is not None
+        return float(self.published) if self.exact is None else self.exact
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,7 @@ def _check(row: Row, ledger: Ledger) -> None:
     assert row.values, f"{row.name}: nothing to compare"
     assert len({value.metric for value in row.values}) == len(row.values), f"{row.name}: a metric stands twice"
     assert all(math.isfinite(float(value.published or 0)) for value in row.values), row.name
+    assert all(value.exact is None or _rounds(value) for value in row.values), f"{row.name}: not what was printed"
     can_run = bool(row.commands) != (row.derivation is not None)
     assert can_run == (row.status != "not-comparable"), f"{row.name}: {row.status}, but commands say otherwise"
     assert row.derivation is None or (row.derivation in get_args(Derivation) and row.oracle), row.name
@@ -155,6 +164,11 @@ def _check(row: Row, ledger: Ledger) -> None:
         assert row.ours.values.keys() == {value.metric for value in row.values}, f"{row.name}: other metrics"
         assert all(len(column) == max(1, len(row.ours.seeds)) for column in row.ours.values.values()), row.name
         assert bool(row.ours.seeds) == bool(row.seeds), f"{row.name}: seeds where chance has no part, or none"
+
+
+def _rounds(value: Value) -> bool:
+    """Whether the printed digits are those of the exact value."""
+    return value.published is not None and f"{value.exact:.{value.decimals}f}" == value.published
 
 
 def _check_commands(row: Row) -> None:

@@ -43,8 +43,7 @@ def measured(value: Value, column: Sequence[float]) -> str:
 
 def agrees(value: Value, column: Sequence[float]) -> bool:
     """Tell whether the printed number lies in our interval, or is each of ours rounded; to its own rounding."""
-    assert value.published is not None
-    number, half = float(value.published), value.rounding * (1 + 1e-9)
+    number, half = value.target, value.rounding * (1 + 1e-9)
     found = interval(column)
     low, high = (min(column), max(column)) if found is None else (found.low, found.high)
     if found is None:
@@ -54,26 +53,26 @@ def agrees(value: Value, column: Sequence[float]) -> bool:
 
 def difference(value: Value, column: Sequence[float]) -> float:
     """Return our mean less the printed number."""
-    assert value.published is not None
-    return float(np.mean(column)) - float(value.published)
+    return float(np.mean(column)) - value.target
 
 
 def verdict(value: Value, column: Sequence[float], *, chance: bool) -> str:
     """Say how ours compares with what was printed; `chance` where another seed would have given another value."""
     if value.published is None:
         return "nothing was printed to compare with"
-    number, digits = float(value.published), value.decimals + 1
+    number, digits = value.target, value.decimals + 1
+    what = "the printed number" if value.exact is None else "the exact number"
     if len(column) >= ENOUGH:
         if agrees(value, column):
-            return "the printed number lies in our interval"
-        return f"the printed number lies outside our interval; our mean is {_apart(difference(value, column), digits)}"
+            return f"{what} lies in our interval"
+        return f"{what} lies outside our interval; our mean is {_apart(difference(value, column), digits)}"
     few = "" if not chance else f" ({len(column)} {'seed' if len(column) == 1 else 'seeds'}: no interval)"
     if agrees(value, column):
         return f"the same to the last printed digit{few}"
     if len(column) == 1:
         return f"ours is {_apart(difference(value, column), digits)}{few}"
     if min(column) <= number <= max(column):
-        return f"the printed number lies between the lowest and the highest of ours{few}"
+        return f"{what} lies between the lowest and the highest of ours{few}"
     return f"all of ours are to one side; our mean is {_apart(difference(value, column), digits)}{few}"
 
 
