@@ -12,7 +12,6 @@ between the markers of docs/results.md.
 import argparse
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from tables import replace_table
 
 from textforge import methods
 from textforge.methods import Method
@@ -91,14 +92,6 @@ def markdown(rows: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replace_between(text: str, marker: str, table: str) -> str:
-    begin, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"{RESULTS} has no line {begin}; add it, and {end} below it")
-    return pattern.sub(lambda _: f"{begin}\n\n{table}\n{end}", text)
-
-
 def main() -> None:
     sequences = [name for name in methods.names() if isinstance(methods.find(name), Method)]
     parser = argparse.ArgumentParser(description="Every method on one language, several seeds.")
@@ -131,8 +124,7 @@ def main() -> None:
         out = ROOT / "benchmarks" / "results" / f"{arguments.data}.json"
         out.parent.mkdir(exist_ok=True)
         out.write_text(json.dumps({**record, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-        text = RESULTS.read_text(encoding="utf-8")
-        RESULTS.write_text(replace_between(text, arguments.data, table), encoding="utf-8")
+        replace_table(RESULTS, arguments.data, table)
 
 
 if __name__ == "__main__":

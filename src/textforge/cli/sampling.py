@@ -1,0 +1,152 @@
+"""textforge sample and infill: texts from a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from textforge.cli.output import deliver, escaped
+from textforge.cli.parsing import parse
+from textforge.errors import CallError
+from textforge.options import PLAIN, Strategy
+
+if TYPE_CHECKING:
+    from textforge.constraints import Constraint
+    from textforge.model import Model, PointModel
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What texts must be like."""
+
+    prompt: str = ""
+    """What each text begins with."""
+    match: str | None = None
+    """A regular expression that each whole text matches."""
+    grammar: Path | None = None
+    """A grammar file, of which each text is a sentence."""
+    ban: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
+    """Symbols that do not occur."""
+    require: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
+    """Symbols that occur, in any order."""
+    length: int | None = None
+    """How many symbols each text has."""
+
+
+ANYTHING = Wish()
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Draw texts from a trained model."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    num: Annotated[int, arg(aliases=["-n"])] = 10
+    """How many."""
+    temperature: float = 1.0
+    """1 is the model itself; lower is sharper, higher more varied."""
+    seed: int | None = None
+    """The same seed draws the same texts."""
+    format: Literal["text", "jsonl"] = "text"
+    """A line each, or a JSON object each, with its log-probability in nats at this temperature (of points: the true
+    log-density)."""
+    checkpoint: str = "last"
+    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
+    out: Path | None = None
+    """A file to write to instead of standard output."""
+    strategy: Annotated[Strategy, OmitArgPrefixes] = PLAIN
+    wish: Annotated[Wish, OmitArgPrefixes] = ANYTHING
+
+
+def sample_command(arguments: Sequence[str]) -> None:
+    """Draw texts."""
+    options = parse(SampleOptions, arguments, "sample")
+    from textforge.model import PointModel, load
+
+    model = load(options.run, options.checkpoint)
+    if isinstance(model, PointModel):
+        _sample_points(model, options)
+        return
+    drawn = model.draw(
+        options.num,
+        temperature=options.temperature,
+        seed=options.seed,
+        strategy=options.strategy,
+        constraint=_constraint(model, options.wish),
+        prompt=options.wish.prompt,
+    )
+    if options.format == "text":
+        lines = [escaped(text) for text in drawn.texts]
+    else:
+        records: list[dict[str, str | float]] = [{"text": text} for text in drawn.texts]
+        if drawn.log_prob is not None:
+            for record, value in zip(records, drawn.log_prob.tolist(), strict=True):
+                record["log_prob"] = value
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    deliver(lines, options.out)
+
+
+def _constraint(model: "Model", wish: Wish) -> "Constraint | None":
+    """Return all that is wished for but the prompt, as one constraint."""
+    from textforge import constraints
+
+    vocabulary, parts = model.tokenizer.vocabulary, []
+    if wish.match is not None:
+        parts.append(constraints.matching(model.tokenizer, wish.match))
+    if wish.grammar is not None:
+        parts.append(constraints.from_grammar(model.tokenizer, wish.grammar))
+    if wish.ban:
+        parts.append(constraints.banned(vocabulary, wish.ban))
+    if wish.require:
+        parts.append(constraints.required(vocabulary, wish.require))
+    if wish.length is not None:
+        parts.append(constraints.length(vocabulary, exactly=wish.length))
+    return constraints.all_of(*parts) if parts else None
+
+
+def _sample_points(model: "PointModel", options: SampleOptions) -> None:
+    if options.temperature != SampleOptions.temperature:
+        raise CallError(f"a {model.settings['method']} model has no temperature; leave out --temperature")
+    if options.strategy != PLAIN or options.wish != ANYTHING:
+        raise CallError(f"a {model.settings['method']} model draws points; leave out what is wished of texts")
+    if options.format == "text":
+        deliver(model.sample(options.num, seed=options.seed), options.out)
+    else:
+        records = model.records(options.num, seed=options.seed)
+        deliver([json.dumps(record, ensure_ascii=False) for record in records], options.out)
+
+
+@dataclass(frozen=True)
+class InfillOptions:
+    """Fill the blanks of a text. What stands around them stays; a model that reads only forward looks no further."""
+
+    run: Annotated[Path, Positional]
+    """The run folder."""
+    text: Annotated[str, Positional]
+    """The text, in which each blank is one token, such as "a man ___ on a ___"."""
+    num: Annotated[int, arg(aliases=["-n"])] = 5
+    """How many times."""
+    blank: str = "___"
+    """What a blank looks like."""
+    temperature: float = 1.0
+    """1 is the model itself; lower is sharper, higher more varied."""
+    seed: int | None = None
+    """The same seed fills in the same."""
+    checkpoint: str = "last"
+    """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
+
+
+def infill_command(arguments: Sequence[str]) -> None:
+    """Fill blanks."""
+    options = parse(InfillOptions, arguments, "infill")
+    from textforge.model import load_text_model
+
+    model = load_text_model(options.run, options.checkpoint)
+    filled = model.infill(
+        options.text, options.num, blank=options.blank, temperature=options.temperature, seed=options.seed
+    )
+    deliver([escaped(text) for text in filled], None)
