@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textforge.decoding import NoiseGenerator, Relaxed, decode, decode_relaxed
+from textforge.decoding import decode
 from textforge.nets.noise_lstm import NoiseGateLSTM, NoiseStartLSTM
 from textforge.relaxations import gumbel_softmax, harden, soft_argmax
+from textforge.relaxed import NoiseGenerator, Relaxed, decode_relaxed
 from textforge.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")

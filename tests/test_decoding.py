@@ -27,9 +27,9 @@ def generator(request: pytest.FixtureRequest, world: World) -> Any:
     return worlds.GENERATORS[request.param](world, 1)
 
 
-def greedy(logits: Tensor) -> Tensor:
+def greedy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Take the place of `draw` where a test needs to know what is drawn."""
-    return logits.argmax(-1)
+    return logits.argmax(-1), logits.log_softmax(-1).amax(-1)
 
 
 def greedy_completion(generator: Generator, prefix: worlds.Prefix) -> list[int]:
@@ -299,7 +299,9 @@ def test_draw_has_exactly_the_probabilities_of_softmax(
         logits = std * torch.randn(size, dtype=dtype)
         if size > 2:
             logits[torch.randperm(size)[: size // 3]] = -torch.inf
-        counts = draw(logits.expand(num, -1)).bincount(minlength=size)
+        drawn, log_probs = draw(logits.expand(num, -1))
+        torch.testing.assert_close(log_probs, logits.log_softmax(0)[drawn])
+        counts = drawn.bincount(minlength=size)
         expected = num * logits.double().softmax(0)
         # An interval of the even numbers holds its length, give or take one at either end, of its block too.
         assert ((counts - expected).abs() <= 2 + 1e-3).all()
@@ -314,7 +316,7 @@ def test_draw_has_exactly_the_probabilities_of_softmax(
 def test_draw_by_chance(size: int, dtype: torch.dtype) -> None:
     """Two distributions in turn, so that a row cannot take its neighbour's."""
     logits = 2 * torch.randn(2, size, dtype=dtype)
-    drawn = draw(logits.repeat(4000, 1)).view(-1, 2)
+    drawn = draw(logits.repeat(4000, 1))[0].view(-1, 2)
     for row in range(2):
         counts = drawn[:, row].bincount(minlength=size).numpy()
         assert worlds.chi_square_z(counts, logits[row].double().softmax(0).numpy()) < 4.5
@@ -334,7 +336,7 @@ def test_draw_never_takes_the_impossible(
     possible = torch.rand_like(torch.zeros(40, size)) < 0.2
     possible[torch.arange(40), torch.randint(size, (40,))] = True
     logits = torch.randn(40, size, dtype=dtype).masked_fill(~possible, -torch.inf)
-    drawn = draw(logits)
+    drawn, _ = draw(logits)
     assert possible[torch.arange(40), drawn].all()
     ends = possible.int().argmax(1) if uniform == "zero" else size - 1 - possible.flip(1).int().argmax(1)
     assert torch.equal(drawn, ends)
@@ -346,4 +348,4 @@ def test_draw_from_extreme_logits_takes_the_only_likely_token(scale: float, dtyp
     likely = torch.randint(5000, (200,))
     logits = torch.full((200, 5000), -scale, dtype=dtype)
     logits[torch.arange(200), likely] = scale
-    assert torch.equal(draw(logits), likely)
+    assert torch.equal(draw(logits)[0], likely)

@@ -15,12 +15,13 @@ from torch import Tensor
 from worlds import ENDING, FIXED, World
 
 from textforge import methods
-from textforge.decoding import Generator, NoiseGenerator, decode_relaxed, log_prob, sample
+from textforge.decoding import Generator, log_prob, sample
 from textforge.evaluation import draw_texts, text_log_prob
 from textforge.losses import policy_gradient
 from textforge.metrics.divergence import exact_divergences
 from textforge.oracles.table import TableOracle, random_table
 from textforge.relaxations import gumbel_softmax
+from textforge.relaxed import NoiseGenerator, decode_relaxed
 from textforge.returns import leave_one_out_baseline, monte_carlo_q
 from textforge.text import encode
 

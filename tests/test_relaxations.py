@@ -9,8 +9,8 @@ import torch
 import worlds
 from torch import Tensor
 
-from textforge.decoding import Relaxed
 from textforge.relaxations import annealed, confuse, gumbel_softmax, harden, soft_argmax, soften
+from textforge.relaxed import Relaxed
 from textforge.text import Vocabulary
 
 ENDING = Vocabulary.create("x+-*/", unk=False)

@@ -10,7 +10,7 @@ import worlds
 from torch import Tensor
 from worlds import ENDING, FIXED, World
 
-from textforge import decoding
+from textforge import decoding, returns
 from textforge.bench.naive import naive_monte_carlo_q
 from textforge.losses import policy_gradient
 from textforge.returns import leave_one_out_baseline, monte_carlo_q
@@ -121,8 +121,35 @@ def test_single_rollouts_have_the_distribution_of_the_nested_loops(world: World,
             assert worlds.chi_square_z(counts, (conditional / conditional.sum()).numpy()) < 4.5
 
 
+@pytest.mark.parametrize("bound", [1, 9, 40])
+def test_states_are_held_in_bounds_without_changing_the_values(
+    world: World, bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the number of roll-outs: the rows in flight are at most `bound`, or one completion a prefix."""
+    monkeypatch.setattr(decoding, "draw", lambda logits: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
+    policy, values, num = worlds.TableGenerator(world, 1), worlds.random_values(world, 2), 12
+    whole = monte_carlo_q(policy, world.sequences, world.reward(values), num)
+    rows, asked = [], []
+    step = policy.step
+
+    def counted(token: Tensor, state: Any) -> Any:
+        rows.append(len(token))
+        return step(token, state)
+
+    def reward(tokens: Tensor) -> Tensor:
+        asked.append(len(tokens))
+        return values[world.index(tokens)]
+
+    monkeypatch.setattr(policy, "step", counted)
+    monkeypatch.setattr(returns, "_STATE_AT_ONCE", {True: bound, False: 0})  # a state is one number
+    parts = monte_carlo_q(policy, world.sequences, reward, num)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+    assert max(rows) <= max(bound, 1 + world.max_length - 1)
+    assert sum(asked) == len(world.sequences) + num * int((world.mask.sum(1) - 1).sum())
+
+
 def test_reward_is_asked_in_chunks_without_gradient(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "draw", lambda logits: logits.argmax(-1))
+    monkeypatch.setattr(decoding, "draw", lambda logits: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
     policy = worlds.TableGenerator(world, 1)
     values = worlds.random_values(world, 2).requires_grad_()
     sizes = []

@@ -1,12 +1,13 @@
-"""The one autoregressive loop of the package, for sampling, scoring, infilling and roll-outs; its differentiable twin.
+"""The one autoregressive loop of the package, for sampling, scoring, infilling and roll-outs.
 
 Axis letters: B rows given, R rows decoded (given rows and their roll-outs), T time, V vocabulary (the ids that may be
 emitted), E all ids, Z noise, N roll-outs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -43,19 +44,6 @@ class Generator(Protocol):
         ...
 
 
-@runtime_checkable
-class NoiseGenerator(Generator, Protocol):
-    """What `decode_relaxed` needs: a generator driven by noise that can read distributions in place of tokens."""
-
-    def noise(self, batch: int) -> Float[Tensor, "B Z"]:
-        """Draw the noise of `batch` sequences."""
-        ...
-
-    def relaxed_step(self, row: Float[Tensor, "B E"], state: State) -> tuple[Float[Tensor, "B V"], State]:
-        """Read one distribution over all ids a row; return the logits of the next token and the new state."""
-        ...
-
-
 @dataclass(frozen=True)
 class Decoded:
     """Sequences and their log-probability, token by token.
@@ -72,6 +60,16 @@ class Decoded:
     def lengths(self) -> Int[Tensor, " B"]:
         """Real tokens of each row, `eos` included."""
         return self.mask.sum(1)
+
+    def __getitem__(self, rows: Int[Tensor, " N"]) -> "Decoded":
+        """Return some of the sequences."""
+        return Decoded(self.tokens[rows], self.log_probs[rows], self.mask[rows])
+
+    @staticmethod
+    def joined(parts: Sequence["Decoded"]) -> "Decoded":
+        """Return the sequences of all parts as one."""
+        tokens, log_probs, mask = zip(*((part.tokens, part.log_probs, part.mask) for part in parts), strict=True)
+        return Decoded(torch.cat(tokens), torch.cat(log_probs), torch.cat(mask))
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ def evaluating(*modules: object) -> Iterator[None]:
             part.training = mode
 
 
-def draw(logits: Float[Tensor, "B V"]) -> Int[Tensor, " B"]:
-    """Draw one token a row from softmax(logits), by inversion of the cumulative distribution in two levels.
+def draw(logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+    """Draw one token a row from softmax(logits), by inversion in two levels; return it and its log-probability.
 
-    One uniform number picks a block of tokens by the blocks' sums, and a token inside that block. Only the sums and
-    one block are cumulated, so that the cost is that of the softmax; `torch.multinomial` takes some 15 times longer
-    on a CPU. A token with logit -inf is never drawn.
+    One uniform number picks a block of tokens by the blocks' sums, and a token inside it. Only these are cumulated, so
+    that the cost is that of the softmax; `torch.multinomial` takes some 15 times longer on a CPU. A token with logit
+    -inf is never drawn.
     """
     probs = logits.softmax(-1)
     rows, size = probs.shape
@@ -130,7 +128,7 @@ def draw(logits: Float[Tensor, "B V"]) -> Int[Tensor, " B"]:
     index = block * width + torch.arange(width, device=probs.device)
     inside = probs.gather(1, index.clamp(max=size - 1)).masked_fill(index >= size, 0)
     token, _ = _invert(inside, rest)
-    return (block * width + token).squeeze(1)
+    return (block * width + token).squeeze(1), inside.gather(1, token).log().squeeze(1)
 
 
 def _invert(weights: Float[Tensor, "B K"], target: Float[Tensor, "B 1"]) -> tuple[Tensor, Tensor]:
@@ -160,57 +158,18 @@ def decode(
     return _decode(generator, given, given_mask, temperature, context, num_forks=0)[0]
 
 
-@dataclass(frozen=True)
-class Relaxed:
-    """Sequences of distributions over all ids, a row [B E] a position: what gradients can go through.
-
-    The rows are not stacked, so that a network can multiply them into its embeddings one at a time. Behind the first
-    row whose largest entry is `eos`, rows are one-hot `pad`, without gradient. `tokens` are the largest entries.
-    """
-
-    rows: tuple[Float[Tensor, "B E"], ...]
-    tokens: Int[Tensor, "B T"]
-
-    def detach(self) -> "Relaxed":
-        """Return the same without gradients."""
-        return Relaxed(tuple(row.detach() for row in self.rows), self.tokens)
-
-
-def decode_relaxed(
-    generator: NoiseGenerator,
-    noise: Float[Tensor, "B Z"],
-    relax: Callable[[Float[Tensor, "B V"]], Float[Tensor, "B V"]],
-) -> Relaxed:
-    """Write sequences of distributions: `relax` turns logits into the row that is emitted, and read at the next step.
-
-    Differentiable, and in the mode that the generator is in. See `relaxations` for Gumbel-softmax and soft-argmax.
-    """
-    vocabulary, batch = generator.vocabulary, len(noise)
-    bos, pad = torch.eye(len(vocabulary), dtype=noise.dtype, device=noise.device)[[vocabulary.bos, vocabulary.pad]]
-    row, going = bos.expand(batch, -1), torch.ones(batch, 1, dtype=torch.bool, device=noise.device)
-    state = generator.initial_state(batch, noise)
-    rows: list[Tensor] = []
-    while len(rows) < generator.max_length and going.any():
-        logits, state = generator.relaxed_step(row, state)
-        emitted = F.pad(relax(logits), (0, len(vocabulary) - logits.shape[1]))
-        row = torch.where(going, emitted, pad)
-        rows.append(row)
-        if vocabulary.eos is not None:
-            going = going & (row.argmax(1, keepdim=True) != vocabulary.eos)
-    rows += [pad.expand(batch, -1)] * (generator.max_length - len(rows))
-    return Relaxed(tuple(rows), torch.stack([row.argmax(1) for row in rows], 1))
-
-
-def infill(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
+def infill(
+    generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0, never: int | None = None
+) -> Decoded:
     """Fill the blanks, `mask` tokens, of padded sequences, never with `eos`; all other tokens stay as they are.
 
     The generator is given the sequences as its context. One that cannot see it, a language model, knows only what
-    stands in front of a blank.
+    stands in front of a blank. `never` is an id that fills no blank either.
     """
     vocabulary = generator.vocabulary
     blank = tokens == vocabulary.mask
     given = tokens.masked_fill(blank | (tokens == vocabulary.pad), 0)  # any id that can be read
-    return _decode(generator, given, ~blank, temperature, tokens, num_forks=0, whole=True)[0]
+    return _decode(generator, given, ~blank, temperature, tokens, num_forks=0, whole=True, never=never)[0]
 
 
 def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_size: int = 1024) -> Decoded:
@@ -219,11 +178,7 @@ def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_si
     for start in range(0, num, batch_size):
         given = _blank(generator, min(batch_size, num - start))
         parts.append(decode(generator, given, torch.zeros_like(given, dtype=torch.bool), temperature=temperature))
-    return Decoded(
-        torch.cat([part.tokens for part in parts]),
-        torch.cat([part.log_probs for part in parts]),
-        torch.cat([part.mask for part in parts]),
-    )
+    return Decoded.joined(parts)
 
 
 def roll_out(
@@ -243,17 +198,20 @@ def roll_out(
     return RollOuts(decoded.tokens[len(tokens) :], row, position)
 
 
+def device_of(generator: Generator) -> torch.device:
+    """Return where a generator lives."""
+    return next((leaf.device for leaf in leaves(generator.initial_state(1))), torch.device("cpu"))
+
+
 def _blank(generator: Generator, batch: int) -> Int[Tensor, "B T"]:
-    device = next((leaf.device for leaf in _leaves(generator.initial_state(1))), torch.device("cpu"))
-    return torch.full((batch, generator.max_length), generator.vocabulary.pad, device=device)
+    return torch.full((batch, generator.max_length), generator.vocabulary.pad, device=device_of(generator))
 
 
-def _leaves(state: State) -> Iterator[Tensor]:
+def leaves(state: State) -> Iterator[Tensor]:
+    """Walk through the tensors of a state."""
     if isinstance(state, Tensor):
-        yield state
-    else:
-        for child in state.values() if isinstance(state, dict) else state:
-            yield from _leaves(child)
+        return iter([state])
+    return chain.from_iterable(map(leaves, state.values() if isinstance(state, dict) else state))
 
 
 def _decode(
@@ -265,28 +223,24 @@ def _decode(
     num_forks: int,
     every: int = 1,
     whole: bool = False,
+    never: int | None = None,
 ) -> tuple[Decoded, Int[Tensor, " G"], Int[Tensor, " G"]]:
     """Run the loop. With forks, a given row that goes on behind t starts `num_forks` rows that draw from there.
 
-    It does so behind every `every`-th token. `whole` rows do not end by a draw.
+    It does so behind every `every`-th token. `whole` rows do not end by a draw. The id `never` is not drawn.
     """
     vocabulary, device = generator.vocabulary, given.device
     batch, length = given.shape
-    forks = (
-        (given_mask.sum(1) - 1).clamp(min=0) // every
-        if num_forks
-        else torch.zeros(batch, dtype=torch.long, device=device)
-    )
+    forks = (given_mask.sum(1) - 1).clamp(min=0) // every * bool(num_forks)
     first_fork = forks.cumsum(0) - forks  # groups of forks before those of each row
     row = torch.arange(batch, device=device).repeat_interleave(forks)
     position = (torch.arange(len(row), device=device) - first_fork[row] + 1) * every - 1
 
-    total = batch + len(row) * num_forks
-    tokens = torch.full((total, length), vocabulary.pad, device=device)
+    tokens = torch.full((batch + len(row) * num_forks, length), vocabulary.pad, device=device)
     log_probs: list[tuple[Tensor, Tensor]] = []
-    goes_on = given_mask.flip(1).cumsum(1).flip(1) > given_mask.long()  # some later position is given
-    goes_on |= whole
+    goes_on = whole | (given_mask.flip(1).cumsum(1).flip(1) > given_mask.long())  # some later position is given
     all_given = given_mask.all(0).tolist()
+    free = (~(given_mask | goes_on).any(0)).tolist() if never is None else [False] * length
 
     rows = torch.arange(batch, device=device)  # the rows that have not ended: given ones first, then their forks
     num_given = batch
@@ -300,7 +254,9 @@ def _decode(
                 is_given=F.pad(given_mask[main, t], others),
                 goes_on=F.pad(goes_on[main, t], others),
                 all_given=all_given[t] and len(rows) == num_given,
+                free=free[t],
                 eos=vocabulary.eos,
+                never=never,
                 temperature=temperature,
                 scored=not num_forks,
             )
@@ -324,7 +280,7 @@ def _decode(
                 tokens[new, : t + 1] = tokens[rows[parents], : t + 1]
                 rows, previous = torch.cat([rows, new]), torch.cat([previous, previous[parents]])
                 state = map_state(lambda leaf, parents=parents: torch.cat([leaf, leaf[parents]]), state)
-    scored = torch.zeros(total, length, dtype=log_probs[0][1].dtype, device=device)
+    scored = torch.zeros(tokens.shape, dtype=log_probs[0][1].dtype, device=device)
     for t, (at, scores) in enumerate(log_probs):
         scored[at, t] = scores
     return Decoded(tokens, scored, tokens != vocabulary.pad), row, position
@@ -332,13 +288,15 @@ def _decode(
 
 @dataclass(frozen=True)
 class _Choice:
-    """What decides the next token of each live row."""
+    """What decides the next token of each live row; `free` where none is given and none forbidden."""
 
     given: Int[Tensor, " R"]
     is_given: Bool[Tensor, " R"]
     goes_on: Bool[Tensor, " R"]
     all_given: bool
+    free: bool
     eos: int | None
+    never: int | None
     temperature: float
     scored: bool
 
@@ -346,13 +304,18 @@ class _Choice:
         """Return the tokens of some rows and, where asked for, their log-probabilities."""
         if self.temperature != 1:
             logits = logits / self.temperature
+        if self.free:
+            return draw(logits)
         token = self.given[part]
         if not self.all_given:
             allowed = logits
             if self.eos is not None:
                 allowed = logits.clone()
                 allowed[:, self.eos].masked_fill_(self.goes_on[part], -torch.inf)
-            token = torch.where(self.is_given[part], token, draw(allowed))
+            if self.never is not None:
+                allowed = allowed.clone()
+                allowed[:, self.never] = -torch.inf
+            token = torch.where(self.is_given[part], token, draw(allowed)[0])
         if not self.scored:
             return token, logits.new_zeros(len(token))
         return token, logits.gather(1, token[:, None]).squeeze(1) - logits.logsumexp(1)
@@ -361,8 +324,8 @@ class _Choice:
 def _advance(
     generator: Generator, previous: Int[Tensor, " R"], state: State, choice: _Choice
 ) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], State]:
-    """Step every live row, a cache-sized part at a time: the logits of all at once could be hundreds of MB."""
-    size = max(1, _LOGITS_AT_ONCE[previous.device.type == "cpu"] // generator.vocabulary.vocab_size)
+    """Step every live row, a part at a time: the logits of all at once could be hundreds of MB."""
+    size = rows_at_once(generator.vocabulary.vocab_size, previous.device)
     tokens, scores, states = [], [], []
     for start in range(0, len(previous), size):
         part = slice(start, start + size)
@@ -377,12 +340,22 @@ def _advance(
 _LOGITS_AT_ONCE = {True: 1 << 20, False: 1 << 27}  # on a CPU: about the size of its cache
 
 
+def rows_at_once(vocab_size: int, device: torch.device) -> int:
+    """Return of how many rows the logits are best held at a time."""
+    return max(1, _LOGITS_AT_ONCE[device.type == "cpu"] // vocab_size)
+
+
+def score(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
+    """Return the log-probability of each token of padded sequences; nothing is drawn."""
+    real = tokens != generator.vocabulary.pad
+    given = tokens.masked_fill(~real, 0)  # any id that can be read
+    decoded = decode(generator, given, torch.ones_like(real), temperature=temperature)
+    return Decoded(tokens, decoded.log_probs * real, real)
+
+
 def log_prob(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Float[Tensor, " B"]:
     """Return the log-probability of each sequence in nats, `eos` included where the vocabulary has one.
 
     Nothing is drawn. A row of padding without an `eos` before it counts as far as it goes, as a prefix.
     """
-    real = tokens != generator.vocabulary.pad
-    given = tokens.masked_fill(~real, 0)  # any id that can be read
-    decoded = decode(generator, given, torch.ones_like(real), temperature=temperature)
-    return (decoded.log_probs * real).sum(1)
+    return score(generator, tokens, temperature=temperature).log_probs.sum(1)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from textforge.decoding import NoiseGenerator, Relaxed, decode_relaxed
+from textforge.relaxed import NoiseGenerator, Relaxed, decode_relaxed
 from textforge.text import Vocabulary
 
 

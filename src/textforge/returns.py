@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from textforge.decoding import Generator, roll_out
+from textforge.decoding import Generator, leaves, roll_out
 
 Reward = Callable[[Int[Tensor, "R T"]], Float[Tensor, " R"]]
 """Scores whole sequences; higher is better."""
@@ -28,23 +28,36 @@ def monte_carlo_q(
     Before the last real position: the mean reward of `num_rollouts` completions of Y_{1:t} by the policy. At the last
     one: the reward of the sequence itself. Behind it: exactly 0. With `num_rollouts` 0 every position has the final
     reward. Where only prefixes of a multiple of `every` tokens are completed, a token has the value of the next of
-    these, or of the sequence where it ends before. The reward is called on at most `chunk_size` sequences at a time,
-    which bounds the memory whatever N x T is.
+    these, or of the sequence where it ends before. The memory is bounded whatever N x T is: the reward is called on at
+    most `chunk_size` sequences at a time, and roll-outs whose states are too large together go one after the other.
     """
     mask = tokens != policy.vocabulary.pad
     final = _in_chunks(reward, tokens, chunk_size)
     if num_rollouts == 0:
         return final[:, None] * mask
     q = final.new_zeros(tokens.shape)
-    rollouts = roll_out(policy, tokens, num_rollouts, every=every, temperature=temperature)
-    if len(rollouts.row):
-        values = _in_chunks(reward, rollouts.tokens, chunk_size).view(-1, num_rollouts).mean(1)
-        q[rollouts.row, rollouts.position] = values
+    prefixes = max(1, (tokens.shape[1] - 1) // every)
+    at_once = _states_at_once(policy, tokens.device)  # rows of a state
+    copies = min(num_rollouts, max(1, (at_once - 1) // prefixes))
+    for here in torch.arange(len(tokens), device=tokens.device).split(max(1, at_once // (1 + copies * prefixes))):
+        for start in range(0, num_rollouts, copies):
+            num = min(copies, num_rollouts - start)
+            rollouts = roll_out(policy, tokens[here], num, every=every, temperature=temperature)
+            if len(rollouts.row):
+                values = _in_chunks(reward, rollouts.tokens, chunk_size).view(-1, num).sum(1)
+                q[here[rollouts.row], rollouts.position] += values / num_rollouts
     q[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1] = final
     if every == 1:
         return q
     segment = torch.arange(tokens.shape[1], device=tokens.device) // every
     return q.gather(1, torch.minimum((segment + 1) * every, mask.sum(1, keepdim=True)) - 1) * mask
+
+
+def _states_at_once(policy: Generator, device: torch.device) -> int:
+    return max(1, _STATE_AT_ONCE[device.type == "cpu"] // sum(leaf.numel() for leaf in leaves(policy.initial_state(1))))
+
+
+_STATE_AT_ONCE = {True: 1 << 26, False: 1 << 29}  # numbers: 256 MB, and 2 GB, in float32
 
 
 def _in_chunks(reward: Reward, tokens: Int[Tensor, "R T"], chunk_size: int) -> Float[Tensor, " R"]:

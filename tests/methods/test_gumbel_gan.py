@@ -17,7 +17,7 @@ from tasks import observed, oracle_task, text_task, tiny, trained
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textforge.decoding import NoiseGenerator, Relaxed, decode_relaxed, sample
+from textforge.decoding import sample
 from textforge.errors import CallError
 from textforge.losses import generator_loss, policy_gradient
 from textforge.methods import Method, gumbel_gan
@@ -27,6 +27,7 @@ from textforge.nets.token_rnn import TokenRNN
 from textforge.oracles.arithmetic import Arithmetic
 from textforge.oracles.table import random_table
 from textforge.relaxations import confuse, gumbel_softmax, soften
+from textforge.relaxed import NoiseGenerator, Relaxed, decode_relaxed
 from textforge.run import load_checkpoint
 from textforge.text import Vocabulary
 

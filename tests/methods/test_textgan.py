@@ -18,7 +18,7 @@ from tasks import SENTENCES, Observed, observed, oracle_task, text_task, tiny, t
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
-from textforge.decoding import Relaxed, decode, sample
+from textforge.decoding import decode, sample
 from textforge.errors import CallError
 from textforge.losses import discriminator_loss
 from textforge.matching import Window, covariance_matching, mean_matching
@@ -29,6 +29,7 @@ from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.nets.textgan_heads import MatchingDiscriminator
 from textforge.oracles.table import random_table
 from textforge.relaxations import write_softly
+from textforge.relaxed import Relaxed
 from textforge.text import Stream, swap_two
 
 TEXTGAN: Any = textgan

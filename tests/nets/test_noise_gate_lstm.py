@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from worlds import ENDING, FIXED, World
 
-from textforge.decoding import NoiseGenerator, decode, decode_relaxed, sample
+from textforge.decoding import decode, sample
 from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.relaxations import soft_argmax
+from textforge.relaxed import NoiseGenerator, decode_relaxed
 
 Z, D, H = 3, 4, 5
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textforge.decoding import NoiseGenerator, decode, sample
+from textforge.decoding import decode, sample
 from textforge.nets.noise_lstm import NoiseStartLSTM
+from textforge.relaxed import NoiseGenerator
 from textforge.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from textforge.cli.output import deliver, escaped
 from textforge.cli.parsing import parse
-from textforge.errors import CallError, UserError, at_least
+from textforge.errors import CallError, UserError, at_least, nearest
 
 
 def methods_command(arguments: Sequence[str]) -> None:
@@ -31,6 +31,10 @@ def methods_command(arguments: Sequence[str]) -> None:
         print(f"{name:<{width}} {summary}\n{'':<{width}} presets: {', '.join(module.PRESETS)}")
 
 
+HEEDED = {"list": (), "show": ("num", "seed"), "export": ("num", "out"), "fetch": ("out",)}
+"""The flags that each action of `data` takes."""
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Embedded languages and worlds of points, whose truth is known, and public corpora."""
@@ -40,22 +44,28 @@ class DataOptions:
     valid.txt and test.txt. fetch NAME: download a public corpus and check its hash."""
     name: Annotated[str | None, Positional] = None
     """The language or corpus."""
-    num: Annotated[int, arg(aliases=["-n"])] = 10
-    """How many sentences to show."""
-    seed: int = 0
-    """Seed of the sentences shown."""
+    num: Annotated[int | None, arg(aliases=["-n"])] = None
+    """How many sentences to show, by default 10; of an export, how many to train on, by default 10,000."""
+    seed: int | None = None
+    """Seed of the sentences shown; by default 0."""
     out: Path | None = None
-    """The folder to write; by default NAME."""
+    """The folder that export and fetch write; by default NAME."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        at_least(0, self, "num", "seed")
+        """Check the ranges, and that nothing is asked for that the action does not do."""
+        at_least(1 if self.action == "export" else 0, self, "num")
+        at_least(0, self, "seed")
+        for field in ("num", "seed", "out"):
+            if vars(self)[field] is not None and field not in HEEDED[self.action]:
+                raise CallError(f"textforge data {self.action} heeds no --{field}; leave it out")
 
 
 def data_command(arguments: Sequence[str]) -> None:
     """List, show, export or fetch."""
     options = parse(DataOptions, arguments, "data")
+    from textforge import oracles
     from textforge.oracles import worlds
+    from textforge.task import ORACLE_KINDS
     from textforge.text import catalog
 
     if options.action == "list":
@@ -67,12 +77,18 @@ def data_command(arguments: Sequence[str]) -> None:
         print(catalog.fetch(options.name, _folder(options)))
     elif options.name in catalog.names():
         raise CallError(f"{options.name} is a public corpus: see its files after `textforge data fetch {options.name}`")
+    elif options.name not in worlds.names() and options.name.partition(":")[0] not in ORACLE_KINDS:
+        known = [*oracles.names(), *worlds.names(), *catalog.names()]
+        raise CallError(
+            f"there is no language, world or corpus '{options.name}'; see textforge data list"
+            f"{nearest(options.name, known)}"
+        )
     elif options.action == "show":
-        _show(options.name, options.num, options.seed)
+        _show(options.name, 10 if options.num is None else options.num, options.seed or 0)
     elif options.name in worlds.names():
         raise CallError(f"{options.name} is a world of points and has no files; see textforge data show {options.name}")
     else:
-        _export(options.name, _folder(options))
+        _export(options.name, _folder(options), options.num)
 
 
 def _folder(options: DataOptions) -> Path:
@@ -104,17 +120,17 @@ def _show(name: str, num: int, seed: int) -> None:
         deliver([escaped(text) for text in oracles.load(name).sample(num, seed)], None)
 
 
-def _export(name: str, out: Path) -> None:
+def _export(name: str, out: Path, num: int | None) -> None:
     from textforge import oracles
-    from textforge.task import task_from_oracle
+    from textforge.task import draw_parts
 
-    texts = task_from_oracle(oracles.load(name)).texts
+    parts = draw_parts(oracles.load(name), num)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out} cannot be made a folder ({error.strerror}); choose another with --out") from None
-    for part, lines in {"train": texts.train, "valid": texts.valid, "test": texts.test}.items():
-        deliver(lines or (), out / f"{part}.txt")
+    for part, lines in parts.items():
+        deliver(lines, out / f"{part}.txt")
     print(out)
 
 
@@ -124,6 +140,8 @@ class BenchOptions:
 
     json: bool = False
     """Print one JSON object with the rows."""
+    growth: bool = False
+    """How a generator step grows with the length, the vocabulary, the roll-outs and the batch, in place of the rows."""
     fast: bool = False
     """Small sizes: shows that it works, measures nothing of interest."""
 
@@ -133,10 +151,18 @@ def bench_command(arguments: Sequence[str]) -> None:
     options = parse(BenchOptions, arguments, "bench")
     from textforge import bench
 
-    rows = bench.rows(fast=options.fast)
+    rows: Iterator[bench.Growth] | Iterator[bench.Row]
+    rows = bench.growth(fast=options.fast) if options.growth else bench.rows(fast=options.fast)
     if options.json:
-        print(json.dumps({"rows": [dataclasses.asdict(row) for row in rows]}))
+        print(json.dumps({"growth" if options.growth else "rows": [dataclasses.asdict(row) for row in rows]}))
         return
-    print(f"{'':<44}{'seconds':>10}{'naive / ours':>14}{'ours / floor':>14}")
+    if options.growth:
+        print(f"{'':<26}{'of':<14}{'exponent':>8}   seconds at each size")
+    else:
+        print(f"{'':<44}{'seconds':>10}{'naive / ours':>14}{'ours / floor':>14}")
     for row in rows:
-        print(f"{row.name:<44}{row.seconds:>10.3f}{row.naive_ratio:>14.1f}{row.floor_ratio:>14.1f}")
+        if isinstance(row, bench.Growth):
+            at = ", ".join(f"{value}: {took:.3f}" for value, took in zip(row.values, row.seconds, strict=True))
+            print(f"{row.name:<26}{row.size:<14}{row.exponent:>8.2f}   {at}", flush=True)
+        else:
+            print(f"{row.name:<44}{row.seconds:>10.3f}{row.naive_ratio:>14.1f}{row.floor_ratio:>14.1f}", flush=True)

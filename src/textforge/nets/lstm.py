@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textforge.decoding import State
+from textforge.decoding import State, rows_at_once
 from textforge.text import Vocabulary
 
 
@@ -58,10 +58,12 @@ class LSTMGenerator(nn.Module):
         start = torch.full_like(read[:, :1], vocabulary.bos)
         hidden: Tensor
         hidden, _ = self.lstm(self.dropout(self.embedding(torch.cat([start, read[:, :-1]], 1))))
-        # The output layer is most of the work, so padding does not go through it.
-        logits = self.output(self.dropout(hidden[real]))
+        # The output layer is most of the work: padding does not go through it, and its logits stay in the cache.
+        size = rows_at_once(self.vocab_size, tokens.device)
+        parts = zip(self.dropout(hidden[real]).split(size), tokens[real].split(size), strict=True)
+        losses = [F.cross_entropy(self.output(part), target, reduction="none") for part, target in parts]
         log_probs = hidden.new_zeros(tokens.shape)
-        log_probs[real] = -F.cross_entropy(logits, tokens[real], reduction="none")
+        log_probs[real] = -torch.cat(losses)
         return log_probs
 
     def initial_state(self, batch: int, context: Any = None) -> State:

@@ -78,7 +78,7 @@ class TextCNN(nn.Module):
         """
         with evaluating(self):
             tables = [
-                (torch.einsum("ve,fel->lvf", self.embedding.weight, kernel).flatten(0, 1), bias)
+                ((self.embedding.weight @ kernel.permute(2, 1, 0).contiguous()).flatten(0, 1), bias)
                 for kernel, bias in (convolution.parameters() for convolution in self.convolutions)
             ]
 
