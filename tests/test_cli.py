@@ -69,6 +69,7 @@ def test_every_command_explains_itself() -> None:
         said = call(command, "--help")
         assert (said.status, said.err) == (0, "")
         assert f"usage: textforge {command}" in said.out
+        assert "None|" not in said.out
     assert call("-h").out == call("--help").out == call().out
     assert call("--version").out == f"{textforge.__version__}\n"
 
@@ -89,6 +90,10 @@ def test_fields_of_a_method_are_explained(method: str) -> None:
     for flag in ("data", "valid", "preset", "seed", "device", "tokenizer", "max-length", "out", "config", "resume"):
         assert f"--{flag}" in words
     assert f"(default: {module.PRESETS['tiny'].batch_size})" in words
+    for title in ("training", "run", method):
+        assert f"─ {title.replace('_', '-')} options ─" in said.out
+    assert "--valid STR " in words
+    assert "{None}" not in words
 
 
 def test_methods_are_listed_with_their_presets() -> None:
@@ -239,6 +244,9 @@ def test_an_exported_language_can_be_trained_on(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(textforge.task, "ORACLE_SIZES", {"train": 60, "valid": 20, "test": 30})
     monkeypatch.chdir(tmp_path)
     assert call("data", "export", "arithmetic").out == "arithmetic\n"
+    assert call("data", "export", "arithmetic", "-n", 7, "--out", "few").out == "few\n"
+    assert (tmp_path / "few" / "train.txt").read_text("utf-8").splitlines() == oracles.load("arithmetic").sample(7, 0)
+    assert len((tmp_path / "few" / "test.txt").read_text("utf-8").splitlines()) == 30
     said = call("data", "export", "arithmetic", "--out", "a/b")
     assert (said.status, said.out) == (0, "a/b\n")
     for part, num in {"train": 60, "valid": 20, "test": 30}.items():

@@ -11,8 +11,8 @@ from tasks import SENTENCES
 
 import textforge
 from textforge.errors import CallError
+from textforge.fitting import train as train_in
 from textforge.model import load_text_model, stored_config
-from textforge.model import train as train_in
 from textforge.options import Options
 from textforge.report import page
 from textforge.run import OnCollapse

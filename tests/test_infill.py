@@ -10,7 +10,7 @@ from command import SENTENCES, call
 from worlds import ENDING, TableGenerator, frequencies_z
 
 import textforge
-from textforge.decoding import infill
+from textforge.decoding import infill, log_prob
 from textforge.errors import CallError, UserError
 from textforge.model import Model, load_text_model
 
@@ -48,6 +48,15 @@ def test_the_generator_is_shown_the_text_around_the_blanks() -> None:
     assert torch.equal(seen[0], tokens)
 
 
+def test_what_may_not_fill_a_blank_does_not_and_stays_where_it_is_given() -> None:
+    """The likelihoods are the generator's own all the same."""
+    mask = ENDING.vocabulary.mask
+    generator = TableGenerator(ENDING, seed=3)
+    filled = infill(generator, torch.tensor([mask, 1, mask, 1]).repeat(200, 1), never=1)
+    assert filled.tokens.tolist() == [[0, 1, 0, 1]] * 200
+    torch.testing.assert_close(filled.log_probs.sum(1), log_prob(generator, filled.tokens))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mle"
@@ -61,7 +70,7 @@ def model(folder: Path) -> Model:
 
 
 def test_each_blank_is_one_token_and_all_else_stays(model: Model) -> None:
-    known = {word for sentence in SENTENCES for word in sentence.split()} | {"<unk>"}
+    known = {word for sentence in SENTENCES for word in sentence.split()}
     for text in model.infill("a ___ cat ___", 20, seed=1):
         first, word, third, last = text.split()
         assert (first, third) == ("a", "cat")
@@ -71,6 +80,22 @@ def test_each_blank_is_one_token_and_all_else_stays(model: Model) -> None:
     assert all(text.startswith("a small ") for text in model.infill("a small ??", 5, blank="??", seed=1))
     with pytest.raises(CallError, match="0 fillings cannot be drawn"):
         model.infill("___ cat", 0)
+
+
+def test_no_blank_is_filled_with_an_unknown_word(model: Model) -> None:
+    vocabulary = model.tokenizer.vocabulary
+    blanks = torch.full((1000, model.generator.max_length), vocabulary.mask)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert vocabulary.unk in infill(model.generator, blanks).tokens, "the model would say it"
+    assert not any("<unk>" in text for text in model.infill("___ " * model.generator.max_length, 1000, seed=0))
+
+
+def test_white_space_between_blanks_stays_where_it_is_a_symbol() -> None:
+    model = textforge.fit(["ab cd", "a b c"] * 10, method="mle", preset="tiny", tokenizer="char", steps=1)
+    assert isinstance(model, Model)
+    for text in model.infill("__ __", 20, blank="_", seed=0):
+        assert (len(text), text[2]) == (5, " ")
 
 
 def test_a_text_as_long_as_the_model_has_no_room_for_its_end(model: Model) -> None:
@@ -86,12 +111,22 @@ def test_a_text_as_long_as_the_model_has_no_room_for_its_end(model: Model) -> No
     [
         ("a cat", "___", "has no blank '___'"),
         ("a ___", "", "has no blank ''"),
-        ("a ___ zebra", "___", "'zebra' holds symbols that the training text has not"),
+        ("a ___ zebra", "___", "the model does not know 'zebra' of ' zebra'"),
+        ("a lynx or a gnu or ___", "___", "does not know 'lynx', 'or', 'gnu' of 'a lynx or a gnu or '"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(model: Model, text: str, blank: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         model.infill(text, blank=blank)
+
+
+def test_an_unknown_space_is_named() -> None:
+    """Where every character is a symbol, white space around a blank is a part of the text."""
+    model = textforge.fit(["男人在骑马", "女人在睡觉"] * 10, method="mle", preset="tiny", steps=1)
+    assert isinstance(model, Model)
+    with pytest.raises(UserError, match="does not know ' ' of '男人 '"):
+        model.infill("男人 ___")
+    assert model.infill("男人___", seed=0)[0].startswith("男人")
 
 
 def test_the_command_fills_blanks(folder: Path, model: Model) -> None:

@@ -56,11 +56,24 @@ def test_given_parts_are_kept_apart() -> None:
     assert set(task.vocabulary.symbols) == {"a", "red", "cat", "runs", "here", "dog"}
     assert texts_of(task, task.valid) == ["a red cat runs", "a red <unk> <unk> here"]
     assert texts_of(task, task.test) == ["<unk> cat"]
-    assert task.notes == (
+    assert task.notes[:3] == (
         "valid: 2 of 11 tokens are unknown and become <unk>",
         "test: 1 of 2 lines are longer than 6 tokens and left out",
         "test: 1 of 3 tokens are unknown and become <unk>",
     )
+    assert task.notes[3].startswith("only 2 training and 2 held-out lines: ")
+    enough = task_of(SENTENCES, valid=SENTENCES[:20])
+    assert not any(note.startswith("only") for note in enough.notes)
+
+
+def test_held_out_text_that_stands_in_the_training_text_is_told() -> None:
+    """Where somebody else held it out; what we hold out of a text repeats it as often as the text repeats itself."""
+    train, seen = ["a cat  runs", "a dog runs", "a dog sits"] * 20, ["a cat runs", "a dog sits", "a cat sits"]
+    valid, test = "valid: 2 of 3 lines (66.7%) stand", "test: 1 of 1 lines (100.0%) stand"
+    told = [note for note in task_of(train, valid=seen, test=["a dog runs"]).notes if "not held out" in note]
+    assert [note[: len(part)] for note, part in zip(told, (valid, test), strict=True)] == [valid, test]
+    for others in ({}, {"valid": ["a cat sits"]}):
+        assert not any("not held out" in note for note in task_of(train, **others).notes)
 
 
 def test_few_lines_serve_for_both() -> None:

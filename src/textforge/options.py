@@ -1,4 +1,4 @@
-"""What a run is asked for, besides the fields of its method's config. Imports nothing heavy."""
+"""What a run is asked for, besides the fields of its method's config, and how one draws from it. Nothing heavy."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from textforge.errors import CallError, at_least
+from textforge.errors import CallError, above, at_least, at_most
+
+Decode = Literal["ancestral", "greedy", "top-k", "top-p", "beam", "rerank", "resample", "reject", "mcts"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +16,10 @@ class Options:
     """What to learn from, from which settings, and where to compute."""
 
     data: str = "captions"
-    """A file (plain text, one sequence a line; .gz; .jsonl with a "text" field), a folder with train.txt, valid.txt and
-    test.txt, or the name of an embedded language (`textforge data list`)."""
+    """A file (plain text, one sequence a line; .csv, .tsv, .parquet or .jsonl; .gz), a folder with train.txt, valid.txt
+    and test.txt, or the name of an embedded language (`textforge data list`)."""
+    column: str = "text"
+    """The column of a .csv, .tsv or .parquet file, or the field of a .jsonl file, that holds the text."""
     valid: str | None = None
     """A file of held-out text; without one, 5 % of the training lines are held out."""
     preset: str = "small"
@@ -24,8 +28,8 @@ class Options:
     """All randomness of the run follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
-    tokenizer: Literal["auto", "word", "char", "bpe"] = "auto"
-    """What a symbol is; auto looks at the text."""
+    tokenizer: Literal["auto", "word", "char", "bpe", "tab"] = "auto"
+    """What a symbol is; auto looks at the text. tab: what stands between tabs, for symbols that hold spaces."""
     max_length: int | None = None
     """Leave out sequences of more tokens; by default all training sequences fit."""
     min_count: int = 1
@@ -74,3 +78,42 @@ def require_types(kind: type, values: Mapping[str, Any]) -> None:
         except TypeCheckError:
             name = str(wanted[field]).removeprefix("<class '").removesuffix("'>").replace("typing.", "")
             raise CallError(f"--{field.replace('_', '-')} must be {name}, not {value!r}") from None
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way of decoding, with its settings; those of the other ways do nothing."""
+
+    decode: Decode = "ancestral"
+    """ancestral: the model itself. greedy, top-k, top-p (nucleus): its surer tokens only. beam: its most probable
+    texts. By the run's detector: resample and reject come nearer to real text; rerank and mcts take what looks most
+    real, and vary less."""
+    k: int = 40
+    """For top-k: how many tokens may follow."""
+    p: float = 0.9
+    """For top-p: how probable the tokens that may follow are together."""
+    width: int = 16
+    """For beam: how many beginnings are alive."""
+    guided: bool = False
+    """For beam: the detector judges the beginnings, too."""
+    candidates: int = 16
+    """For rerank and resample: how many texts are drawn for each that is kept."""
+    simulations: int = 50
+    """For mcts: how many roll-outs decide a token."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        at_least(1, self, "k", "width")
+        at_least(2, self, "candidates", "simulations")
+        above(0, self, "p")
+        at_most(1, self, "p")
+        if self.guided and self.decode != "beam":
+            raise CallError(f"--guided is for --decode beam; leave it out with {self.decode}")
+
+    @property
+    def judged(self) -> bool:
+        """Whether it needs a detector."""
+        return self.guided or self.decode in ("rerank", "resample", "reject", "mcts")
+
+
+PLAIN = Strategy()

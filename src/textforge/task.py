@@ -1,11 +1,13 @@
 """What a method learns from: encoded sequences, how they became ids, and the truth where it is known; or a world."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textforge import oracles
 from textforge.errors import CallError, UserError, nearest
+from textforge.metrics.copying import exact_copy
 from textforge.options import Options
 from textforge.oracles import Oracle, worlds
 from textforge.oracles.worlds import World
@@ -17,14 +19,18 @@ from textforge.text import (
     Vocabulary,
     catalog,
     encode,
+    read_cells,
     read_texts,
     split_valid,
+    tables,
     tokenizers,
 )
 
 ORACLE_SIZES = {"train": 10_000, "valid": 2_000, "test": 10_000}
 """Sequences drawn from an oracle; SeqGAN and its successors train on 10,000."""
 ORACLE_KINDS = {*oracles.names(), "grammar"}
+FEW_VALID = 20
+"""Held-out lines below which it is said that they tell little."""
 LONGEST = 2048
 """Tokens beyond which a sequence needs an explicit `max_length`: it would set the size of every batch."""
 
@@ -79,7 +85,7 @@ def load_world(options: Options) -> WorldTask:
 
 
 def _refuse_text_flags(options: Options, reason: str) -> None:
-    for field in ("valid", "tokenizer", "max_length", "min_count", "vocab_size"):
+    for field in ("column", "valid", "tokenizer", "max_length", "min_count", "vocab_size"):
         if vars(options)[field] != vars(Options())[field]:
             raise CallError(f"{reason}; leave out --{field.replace('_', '-')}")
 
@@ -90,8 +96,10 @@ def load_task(options: Options) -> Task:
     A path wins over a name. Raises UserError where nothing of that name exists, or the text cannot be used.
     """
     data, valid = options.data, options.valid
+    notes: list[str] = []
     if Path(data).exists():
-        texts = read_texts(data)
+        texts = read_texts(data, options.column)
+        notes += _missing(Path(data), options.column)
     elif data.partition(":")[0] in ORACLE_KINDS:
         oracle = oracles.load(data)
         own = replace(options, max_length=None if options.max_length == oracle.max_length else options.max_length)
@@ -105,8 +113,9 @@ def load_task(options: Options) -> Task:
         known = [*oracles.names(), *catalog.names()]
         raise UserError(f"there is no file, folder or corpus '{data}'; see `textforge data list`{nearest(data, known)}")
     if valid is not None:
-        texts = replace(texts, valid=read_texts(valid).train)
-    return task_from_texts(texts, options)
+        texts = replace(texts, valid=read_texts(valid, options.column).train)
+    task = task_from_texts(texts, options)
+    return replace(task, notes=(*notes, *task.notes))
 
 
 def task_from_texts(texts: Texts, options: Options) -> Task:
@@ -114,13 +123,13 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
 
     Which lines are held out does not depend on the seed of a run, so that runs can be compared.
     """
-    train, valid, notes = texts.train, texts.valid, []
+    train, valid, notes, shared = texts.train, texts.valid, [], False
     if valid is None:
         split = split_valid(train, seed=0)
-        train, valid = split.train, split.valid
+        train, valid, shared = split.train, split.valid, split.shared
         notes.append(
             "fewer than 20 lines: held-out NLL is measured on the training lines, so it cannot show over-fitting"
-            if split.shared
+            if shared
             else "no validation text: 5 % of the training lines are held out"
         )
     name = tokenizers.choose(train) if options.tokenizer == "auto" else options.tokenizer
@@ -138,14 +147,24 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
         if max_length is None:
             max_length = _fitting_length(counts)
         notes += _left_out(part, counts, max_length)
+        if part != "train" and lines is vars(texts)[part]:  # given, and not held out by us
+            notes += _repeated(part, lines, train, trained)
     assert max_length is not None
+    if not shared:
+        notes += _scarce(corpora["train"], corpora["valid"])
     texts = replace(texts, train=train, valid=valid)
     return Task(texts, trained, max_length, **corpora, oracle=None, notes=tuple(notes))
 
 
+def draw_parts(oracle: Oracle, num_train: int | None = None) -> dict[str, list[str]]:
+    """Draw the three parts from an oracle, the same ones every time; `num_train` replaces the size of the first."""
+    sizes = ORACLE_SIZES if num_train is None else {**ORACLE_SIZES, "train": num_train}
+    return {part: oracle.sample(num, seed) for seed, (part, num) in enumerate(sizes.items())}
+
+
 def task_from_oracle(oracle: Oracle) -> Task:
-    """Draw the three parts from an oracle, the same ones every time."""
-    lines = {part: oracle.sample(num, seed) for seed, (part, num) in enumerate(ORACLE_SIZES.items())}
+    """Make a task of the three parts that are drawn from an oracle."""
+    lines = draw_parts(oracle)
     corpora = {part: encode(lines[part], oracle.tokenizer, max_length=oracle.max_length)[0] for part in lines}
     notes = (f"{ORACLE_SIZES['train']:,} training sequences drawn from the oracle {oracle.name}",)
     return Task(Texts(oracle.name, **lines), oracle.tokenizer, oracle.max_length, **corpora, oracle=oracle, notes=notes)
@@ -158,6 +177,36 @@ def _fitting_length(counts: Counts) -> int:
             "sensible) to leave out lines beyond it, or cut the text into shorter lines"
         )
     return counts.longest
+
+
+def _missing(path: Path, column: str) -> Iterator[str]:
+    """Tell how many records of a file have no text."""
+    if not path.is_file():
+        return
+    if tables.kind(path) is None:
+        if column != Options.column:
+            raise CallError(f"--column {column} is for {', '.join(tables.SUFFIXES)}, and {path} is plain text")
+        return
+    absent = Counter(not (cell or "").strip() for cell in read_cells(path, column))
+    if absent[True]:
+        yield f"{absent[True]:,} of {absent.total():,} records have no text in column '{column}' and are skipped"
+
+
+def _scarce(train: Corpus, valid: Corpus) -> Iterator[str]:
+    """Say what cannot be told from few lines."""
+    if len(valid) < FEW_VALID:
+        yield (
+            f"only {len(train):,} training and {len(valid):,} held-out lines: expect samples that recite or garble the "
+            "training text (exact_copy counts the first), and take no small difference between held-out numbers for one"
+        )
+
+
+def _repeated(part: str, lines: Iterable[str], train: Iterable[str], tokenizer: Tokenizer) -> Iterator[str]:
+    """Tell of held-out text that was not taken from the training text, and yet stands in it."""
+    held_out = list(lines)
+    if share := exact_copy(held_out, train, split=tokenizer.split)["exact_copy"]:
+        num = round(share * len(held_out))
+        yield f"{part}: {num:,} of {len(held_out):,} lines ({share:.1%}) stand in the training text too: not held out"
 
 
 def _left_out(part: str, counts: Counts, max_length: int) -> Iterator[str]:

@@ -87,7 +87,7 @@ def test_environment_knows_the_commit(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "inside"):
-        with pytest.raises(UserError, match=f"{path} .*--out"):
+        with pytest.raises(UserError, match=f"{path} .*choose another"):
             open_folder(path, CONFIG, resume=False)
 
 

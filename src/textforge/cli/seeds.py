@@ -30,16 +30,17 @@ def train_seeds(method: str, arguments: Sequence[str], out: Path, first: int, nu
     running: list[subprocess.Popen[bytes]] = []
 
     def train(seed: int) -> int:
-        folder = out / f"seed-{seed}"
+        folder, log = out / f"seed-{seed}", out / f"seed-{seed}.log"
         own = ["--seeds", "1", "--seed", str(seed), "--out", str(folder), "--resume"]
         command = [sys.executable, "-m", "textforge", "train", method, *arguments, *own]
-        with (out / f"seed-{seed}.log").open("wb") as log:
+        print(f"seed {seed}: starts, and writes what it says to {log}", file=sys.stderr)
+        with log.open("wb") as said:
             process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": threads}
+                command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": threads}
             )
             running.append(process)
             status = process.wait()
-        print(f"seed {seed}: {'done' if status == 0 else _last_line(out / f'seed-{seed}.log')}", file=sys.stderr)
+        print(f"seed {seed}: {'done' if status == 0 else _last_line(log)}", file=sys.stderr)
         return status
 
     with ExitStack() as stack:

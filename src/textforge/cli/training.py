@@ -7,15 +7,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import DisallowNone, OmitArgPrefixes, arg
 
 from textforge.cli.comparing import print_frontier, print_verdicts
-from textforge.cli.output import COLUMNS, escaped, print_table, spelled
+from textforge.cli.output import COLUMNS, escaped, print_table, progress, spelled
 from textforge.cli.parsing import parse
 from textforge.errors import CallError, Interrupted
 from textforge.options import Options
+
+if TYPE_CHECKING:
+    from textforge.task import Task, WorldTask
 
 FEW = 100
 """Held-out lines below which BLEU and the like say little."""
@@ -34,6 +37,9 @@ class Place:
     seeds: int = 1
     """Train so many times, from the given seed upwards, as many at once as there are cores; --out is then a folder of
     runs that `textforge compare` takes as one, and the same call goes on where it was stopped."""
+    minutes: float | None = None
+    """Cut the phases of a new run short, so that training ends within so many minutes on this machine; the comparison
+    that follows comes on top."""
     controls: Literal["all", "mle", "none"] = "mle"
     """What else to train for comparison, in the run folder: maximum likelihood (mle), and with all, of a method that
     has a reward, the same training with a constant and a random one."""
@@ -41,17 +47,21 @@ class Place:
 
 def train_command(arguments: Sequence[str]) -> None:
     """Train a method in a run folder; print samples and what was measured."""
-    if not arguments or arguments[0].startswith("-"):
-        if {"-h", "--help"} & set(arguments):
-            parse(_command(Options(), None), ["--help"], "train METHOD")
+    if not arguments:
         raise CallError("name a method: textforge train METHOD; see textforge methods")
-    method, rest = arguments[0], arguments[1:]
-    from textforge import methods
+    named = not arguments[0].startswith("-")
+    if not named and {"-h", "--help"} & set(arguments):
+        parse(_command("", Options(), None), ["--help"], "train [METHOD]")
+    from textforge import budget, methods
 
-    methods.find(method)
+    if not named and (late := [b for a, b in itertools.pairwise(arguments) if b in methods.names() and a[0] != "-"]):
+        raise CallError(f"name a method before its flags: textforge train {late[0]} ...")
+    rest = arguments[named:]
     # The defaults of the other flags depend on four of them, which are read first.
     preset, place = _peek(rest)
     stored = place.config or (place.out / "config.json" if place.resume and place.out else None)
+    method = arguments[0] if named else _stored_method(stored) or budget.METHOD
+    methods.find(method)
     if place.config and preset is not None:
         raise CallError("--preset and --config both set every field; give one of them")
     if stored is None or (place.resume and not stored.exists()):
@@ -59,23 +69,50 @@ def train_command(arguments: Sequence[str]) -> None:
         config = methods.configure(method, options.preset, {})
     else:
         options, config = _stored(stored, method)
-    chosen: Any = parse(_command(options, config), rest, f"train {method}")
+    chosen: Any = parse(_command(method, options, config), rest, f"train {method}")
     if chosen.place.seeds > 1:
-        from textforge.cli.seeds import train_seeds
-
-        if isinstance(methods.find(method), methods.WorldMethod):
-            raise CallError(f"{method} learns points, which --seeds cannot compare yet; give one --seed at a time")
-        out = chosen.place.out or _new_folder(f"{method}-{Path(chosen.options.data).name}")
-        train_seeds(method, rest, out, chosen.options.seed, chosen.place.seeds)
+        _train_seeds(method, rest, chosen, named=named)
+    elif not named and preset is None and (stored is None or not stored.exists()):
+        _train_sized(method, rest, chosen.options.anchored())
     else:
         _train(method, chosen.options, chosen.fields, chosen.place)
 
 
-def _command(options: Options, config: Any) -> type:
-    """Return the class of all flags, with these defaults: flat, without prefixes."""
-    parts: list[Any] = [("options", OmitArgPrefixes[Options], options), ("place", OmitArgPrefixes[Place], Place())]
+def _train_seeds(method: str, arguments: Sequence[str], chosen: Any, *, named: bool) -> None:
+    from textforge import methods
+    from textforge.cli.seeds import train_seeds
+
+    if isinstance(methods.find(method), methods.WorldMethod):
+        raise CallError(f"{method} learns points, which --seeds cannot compare yet; give one --seed at a time")
+    if not named:
+        raise CallError(f"--seeds compares trainings of one method; name it: textforge train {method}")
+    if chosen.place.minutes is not None:
+        raise CallError("--minutes may give each of the --seeds another length; train once, and give them its --config")
+    out = chosen.place.out or _new_folder(f"{method}-{Path(chosen.options.data).name}")
+    train_seeds(method, arguments, out, chosen.options.seed, chosen.place.seeds)
+
+
+def _train_sized(method: str, arguments: Sequence[str], options: Options) -> None:
+    """Train with fields that suit the text, but for those that are given."""
+    from textforge import budget, methods
+    from textforge.task import Task
+
+    task = methods.load_data(method, options)
+    assert isinstance(task, Task)
+    config = methods.configure(method, options.preset, budget.sized(task))
+    chosen: Any = parse(_command(method, options, config), arguments, f"train {method}")
+    task = dataclasses.replace(task, notes=(*task.notes, budget.chosen(task, chosen.fields)))
+    _train(method, chosen.options, chosen.fields, chosen.place, task)
+
+
+def _command(method: str, options: Options, config: Any) -> type:
+    """Return the class of all flags, with these defaults: flat, without prefixes; the names are those of the help."""
+    parts: list[Any] = [
+        ("options", Annotated[Options, OmitArgPrefixes, DisallowNone, arg(name="training")], options),
+        ("place", Annotated[Place, OmitArgPrefixes, DisallowNone, arg(name="run")], Place()),
+    ]
     if config is not None:
-        parts.append(("fields", Annotated[type(config), OmitArgPrefixes], config))
+        parts.append(("fields", Annotated[type(config), OmitArgPrefixes, arg(name=method)], config))
     return dataclasses.make_dataclass("Train", parts, frozen=True, namespace={"__doc__": "Train a method."})
 
 
@@ -102,24 +139,38 @@ def _stored(path: Path, method: str) -> tuple[Options, Any]:
     return Options.of(settings), stored_config(settings)
 
 
-def _train(method: str, options: Options, config: Any, place: Place) -> None:
-    from rich.console import Console
+def _stored_method(stored: Path | None) -> str | None:
+    """Return the method of the run whose settings are taken over, where there is one."""
+    from textforge.model import read_settings
 
-    from textforge import controls, methods, report, results
+    if stored is None or not stored.exists():
+        return None
+    method: str = read_settings(stored / "config.json" if stored.is_dir() else stored)["method"]
+    return method
+
+
+def _train(method: str, options: Options, config: Any, place: Place, task: "Task | WorldTask | None" = None) -> None:
+    from textforge import budget, controls, methods, report, results
     from textforge.comparing import compare
-    from textforge.model import Model, train
+    from textforge.fitting import train
+    from textforge.model import Model
     from textforge.task import Task
 
     if place.resume and place.out is None:
         raise CallError("--resume needs --out, the folder of the run to continue")
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = progress()
     options = options.anchored()
-    task = methods.load_data(method, options)
+    task = task or methods.load_data(method, options)
     folder = place.out or _new_folder(f"{method}-{task.texts.name if isinstance(task, Task) else task.name}")
     for note in task.notes:
         console.print(note)
-    if place.resume and not (folder / "config.json").exists():
+    begun = (folder / "config.json").exists()
+    if place.resume and not begun:
         console.print(f"{folder} holds no run yet: starting one")
+    if place.minutes is not None and not begun:
+        console.print(f"trying a few steps of each phase, to see what fits into {place.minutes:g} minutes")
+        config, words = budget.within(place.minutes, method, config, task, options)
+        console.print(words)
     try:
         model = train(method, options, config, task, folder, resume=place.resume, console=console)
         if isinstance(task, Task):

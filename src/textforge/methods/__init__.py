@@ -1,7 +1,7 @@
 """One file per paper. A module in this package is a method; there is no other registration."""
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,10 +19,14 @@ from textforge.text import Vocabulary
 
 @runtime_checkable
 class Method(Protocol):
-    """What a module of this package holds; `Config` is a frozen dataclass, and the presets are instances of it."""
+    """What a module of this package holds; `Config` is a frozen dataclass, and the presets are instances of it.
+
+    `LENGTHS` are its fields that say how long to train: less of all of them is a shorter training of the same kind.
+    """
 
     Config: type[Any]
     PRESETS: Mapping[str, Any]
+    LENGTHS: Sequence[str]
     CITATION: str
 
     def networks(self, config: Any, vocabulary: Vocabulary, max_length: int) -> Mapping[str, Any]:
@@ -38,6 +42,7 @@ class WorldMethod(Protocol):
 
     Config: type[Any]
     PRESETS: Mapping[str, Any]
+    LENGTHS: Sequence[str]
     CITATION: str
 
     def players(self, config: Any, world: World) -> Mapping[str, Any]:
@@ -107,3 +112,15 @@ def configure(method: str, preset: str, fields: Mapping[str, Any]) -> Any:
             raise CallError(f"{method} has no field '{field}'{nearest(field, vars(base))}")
     require_types(module.Config, fields)
     return module.Config(**{**vars(base), **fields})
+
+
+def train(name: str, config: Any, task: Task | WorldTask, run: Run) -> Generator | PointGenerator:
+    """Train a method on a task of its kind."""
+    module = find(name)
+    match task:
+        case Task():
+            assert isinstance(module, Method), f"{name} learns no texts"
+            return module.train(config, task, run)
+        case WorldTask():
+            assert isinstance(module, WorldMethod), f"{name} learns no worlds"
+            return module.train(config, task, run)

@@ -133,6 +133,7 @@ PRESETS = {
     ),
     "tiny": replace(SMALL, rounds=4, batch_size=8, k=2, g_widths=(8, 8), d_widths=(8,), lr_decay=1.01),
 }
+LENGTHS = ("rounds",)
 
 
 class Players(TypedDict):

@@ -14,13 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Adam
 
-from textforge.decoding import Generator, decode_relaxed
+from textforge.decoding import Generator
 from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import GeneratorObjective, discriminator_loss, generator_loss, nll, relativistic_loss
 from textforge.nets.noise_lstm import NoiseStartLSTM
 from textforge.nets.spectral_cnn import SpectralCNN
 from textforge.nets.token_rnn import TokenRNN
 from textforge.relaxations import annealed, confuse, gumbel_softmax, soften
+from textforge.relaxed import decode_relaxed
 from textforge.run import Measurement, Run
 from textforge.task import Task
 from textforge.text import Stream, Vocabulary
@@ -138,6 +139,7 @@ PRESETS = {
         hidden_dim=16, embedding_dim=8, batch_size=8, rounds=6, anneal_rounds=4, d_embedding_dim=8, d_hidden_dim=8
     ),
 }
+LENGTHS = ("pretrain_steps", "rounds")
 
 
 class Networks(TypedDict):

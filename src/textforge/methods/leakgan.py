@@ -203,6 +203,7 @@ PRESETS = {
         d_windows=((1, 4), (2, 4)),
     ),
 }
+LENGTHS = ("pretrain_steps", "rounds")
 
 
 class Networks(TypedDict):

@@ -156,6 +156,7 @@ PRESETS = {
         critic_lr=1e-3,
     ),
 }
+LENGTHS = ("lm_steps", "mle_steps", "d_pretrain_steps", "rounds", "curriculum")
 
 
 class Networks(TypedDict):

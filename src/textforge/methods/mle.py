@@ -79,6 +79,7 @@ PRESETS = {
     "small": Config(embedding_dim=256, hidden_dim=256, dropout=0.3, init_std=None, lr=2e-3, steps=1000, patience=4),
     "tiny": Config(embedding_dim=8, hidden_dim=16, batch_size=8, steps=6),
 }
+LENGTHS = ("steps",)
 
 
 class Networks(TypedDict):

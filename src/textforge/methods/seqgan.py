@@ -156,6 +156,7 @@ PRESETS = {
         d_windows=((1, 4), (2, 4)),
     ),
 }
+LENGTHS = ("pretrain_steps", "pretrain_rounds", "rounds")
 
 
 class Networks(TypedDict):

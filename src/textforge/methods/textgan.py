@@ -207,6 +207,7 @@ PRESETS = {
         sharpness=1.0,
     ),
 }
+LENGTHS = ("pretrain_steps", "swap_steps", "warmup_rounds", "rounds")
 
 
 class Networks(TypedDict):

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
 
-from textforge.decoding import Generator, NoiseGenerator, Relaxed, decode
+from textforge.decoding import Generator, decode
 from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll
 from textforge.matching import Window, covariance_error, covariance_matching, mean_correlation, mean_matching
 from textforge.nets.feature_cnn import FeatureCNN, SentenceFeatures
 from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.relaxations import annealed, write_softly
+from textforge.relaxed import NoiseGenerator, Relaxed
 from textforge.run import Measurement, Run
 from textforge.task import Task
 from textforge.text import Corpus, Stream, Vocabulary, swap_two
@@ -180,6 +181,7 @@ PRESETS = {
         d_lr=1e-2,
     ),
 }
+LENGTHS = ("pretrain_steps", "swap_steps", "rounds", "sharpness_rounds")
 
 
 class Networks(TypedDict):

@@ -24,11 +24,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except FileExistsError as error:
-        raise UserError(f"{folder} is a file, and a run needs a folder; choose another with --out") from error
+        raise UserError(f"{folder} is a file, and a run needs a folder; choose another one") from error
     except Timeout as error:
-        raise UserError(f"another process is writing to {folder}; wait for it, or choose another with --out") from error
+        raise UserError(f"another process is writing to {folder}; wait for it, or choose another folder") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be written to: {error.strerror}; choose another with --out") from error
+        raise UserError(f"{folder} cannot be written to: {error.strerror}; choose another folder") from error
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def open_folder(
                 raise UserError(f"{path} already holds a run; continue it with --resume, or choose another with --out")
             _require_equal(path, {**(absent or {}), **_read(recorded)}, now)
         elif any(not entry.name.startswith(".") for entry in path.iterdir()):
-            raise UserError(f"{path} is not empty, and holds no run; choose another with --out")
+            raise UserError(f"{path} is not empty, and holds no run; choose another folder")
         else:
             write_atomic(recorded, _json(now))
         _record_environment(path / "environment.json")

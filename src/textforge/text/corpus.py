@@ -2,7 +2,6 @@
 
 import codecs
 import gzip
-import json
 import os
 import tempfile
 import zlib
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Int, Int32, Int64
 from torch import Tensor
 
 from textforge.errors import UserError, WorkError
+from textforge.text import tables
 from textforge.text.tokenizers import Tokenizer
 from textforge.text.vocabulary import Vocabulary
 
@@ -29,29 +29,44 @@ from textforge.text.vocabulary import Vocabulary
 IN_MEMORY = 2**26
 # Bytes looked at to tell a binary file from text with a broken character.
 SNIFFED = 2**16
-SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")
+TEXT_COLUMN = "text"
+SUFFIXES = tuple(f"{suffix}{gz}" for suffix in (".txt", *tables.SUFFIXES) for gz in ("", ".gz"))
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
+def read_lines(path: str | Path, column: str = TEXT_COLUMN) -> Iterator[str]:
     """Yield the lines of a text file that are not blank, one at a time.
 
-    A name that ends in `.jsonl` holds a JSON object with a `text` field per line, any other name plain text; a further
-    `.gz` is decompressed. Text is UTF-8 and only a line feed ends a line; a byte-order mark and the carriage return
-    before a line feed are dropped. Raises UserError, while iterating, that names the file and the line at fault.
+    Of records (`.csv`, `.tsv`, `.parquet`, and `.jsonl` with a JSON object per line) they are the texts of a column; a
+    further `.gz` is decompressed. Text is UTF-8 and only a line feed ends a line; a byte-order mark and the carriage
+    return before a line feed are dropped. Raises UserError, while iterating, that names the file and the line at fault.
     """
-    path = Path(path)
-    is_json = path.name.lower().removesuffix(".gz").endswith(".jsonl")
     blank = True
-    with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            text = _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, path, number, file)
-            if is_json and text.strip():
-                text = _text_field(text, path, number)
-            if text and not text.isspace():
-                blank = False
-                yield text
+    for text in read_cells(path, column):
+        if text and not text.isspace():
+            blank = False
+            yield text
     if blank:
         raise UserError(f"{path} holds no text; give a file with at least one line that is not blank")
+
+
+def read_cells(path: str | Path, column: str = TEXT_COLUMN) -> Iterator[str | None]:
+    """Yield what `read_lines` does, with blank texts and, as None, missing ones of records."""
+    path = Path(path)
+    kind = tables.kind(path)
+    with _opened(path) as file:
+        if kind == ".parquet":
+            yield from tables.parquet_cells(file, path, column)
+            return
+        lines = (
+            _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, path, number, file)
+            for number, line in enumerate(file, 1)
+        )
+        if kind == ".jsonl":
+            yield from tables.json_cells(lines, path, column)
+        elif kind is not None:
+            yield from tables.separated_cells(lines, path, column, tables.DELIMITERS[kind])
+        else:
+            yield from lines
 
 
 @contextmanager
@@ -85,30 +100,16 @@ def _decoded(line: bytes, path: Path, number: int, rest: BufferedIOBase) -> str:
     raise UserError(f"{path} line {number} looks binary or is in another encoding; give a text file in UTF-8")
 
 
-def _text_field(line: str, path: Path, number: int) -> str:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} line {number} is not JSON ({error}); put one JSON object on each line") from None
-    text = record.get("text") if isinstance(record, dict) else None
-    if not isinstance(text, str):
-        raise UserError(f'{path} line {number} has no "text"; each line is an object such as {{"text": "a man"}}')
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{path} line {number} holds half a surrogate pair ({error}); repair the escape") from None
-    return text
-
-
 @dataclass(frozen=True)
 class Lines:
     """The lines of a file, read anew each time they are iterated and never held; see `read_lines`."""
 
     path: Path
+    column: str = TEXT_COLUMN
 
     def __iter__(self) -> Iterator[str]:
         """Open the file and yield its lines."""
-        return read_lines(self.path)
+        return read_lines(self.path, self.column)
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,15 @@ class Texts:
         return part
 
 
-def read_texts(path: str | Path) -> Texts:
-    """Take a file as training text, or a folder by its `train`, `valid` and `test` files; `train` must exist."""
+def read_texts(path: str | Path, column: str = TEXT_COLUMN) -> Texts:
+    """Take a file as training text, or a folder by its `train`, `valid` and `test` files; `train` must exist.
+
+    `column` holds the text where a file holds records.
+    """
     path = Path(path)
     # os.path answers no where pathlib raises: for folders that may not be entered and names that are too long.
     if os.path.isdir(path):
-        train, valid, test = (_part(path, part) for part in ("train", "valid", "test"))
+        train, valid, test = (_part(path, part, column) for part in ("train", "valid", "test"))
         if train is None:
             raise UserError(f"the folder {path} has no train.txt; name the training text so ({', '.join(SUFFIXES)})")
         return Texts(path.resolve().name, train, valid, test)
@@ -142,14 +146,14 @@ def read_texts(path: str | Path) -> Texts:
         raise UserError(f"there is no file or folder {path}, or it may not be entered; check the path")
     if not os.path.isfile(path):
         raise UserError(f"{path} is no regular file, and text is read more than once; save it to a file first")
-    return Texts(path.name.split(".")[0] or path.name, Lines(path))
+    return Texts(path.name.split(".")[0] or path.name, Lines(path, column))
 
 
-def _part(folder: Path, part: str) -> Lines | None:
+def _part(folder: Path, part: str, column: str) -> Lines | None:
     found = [name for suffix in SUFFIXES if os.path.exists(folder / (name := f"{part}{suffix}"))]
     if len(found) > 1:
         raise UserError(f"the folder {folder} has both {found[0]} and {found[1]}; keep one of them")
-    return Lines(folder / found[0]) if found else None
+    return Lines(folder / found[0], column) if found else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Texts to ids and back: by word, by character, or by byte pairs."""
+"""Texts to ids and back: by word, by character, by byte pairs, or by what stands between tabs."""
 
 import itertools
 import re
@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textforge.errors import CallError, UserError, nearest
+from textforge.text.items import SEPARATOR, Kind
 from textforge.text.vocabulary import UNKNOWN_TEXT, Vocabulary
 
 if TYPE_CHECKING:
@@ -107,6 +108,33 @@ class Char:
 
 
 @dataclass(frozen=True)
+class Tab:
+    """Symbols that hold no tab, and may hold spaces; `kind` is what a program handed over, and gets back."""
+
+    name: ClassVar[str] = "tab"
+    unit: ClassVar[str] = "tab"
+    vocabulary: Vocabulary
+    kind: Kind = "texts"
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Return what stands between tabs."""
+        return [symbol for symbol in text.split(SEPARATOR) if symbol]
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id per symbol."""
+        return self.vocabulary.encode(self.split(text))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the symbols joined by tabs."""
+        return SEPARATOR.join(self.vocabulary.decode(ids))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name, the kind and the vocabulary."""
+        return {"tokenizer": self.name, "kind": self.kind, "vocabulary": self.vocabulary.to_dict()}
+
+
+@dataclass(frozen=True)
 class Bpe:
     """Byte-level byte-pair encoding (Sennrich et al., ACL 2016), by the Hugging Face library `tokenizers`.
 
@@ -149,7 +177,7 @@ class Bpe:
 
 
 def train(name: str, texts: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Tokenizer:
-    """Make the tokenizer `word`, `char` or `bpe` from texts, read once.
+    """Make the tokenizer `word`, `char`, `bpe` or `tab` from texts, read once.
 
     Symbols seen fewer than `min_count` times are left to `unk`; for `bpe` it is how often a pair must occur to be
     merged, and at least 2. `max_size` bounds the symbols (`bpe`: 8,192 unless told otherwise).
@@ -159,9 +187,11 @@ def train(name: str, texts: Iterable[str], *, min_count: int = 1, max_size: int 
             return Word(Vocabulary.build(map(str.split, texts), min_count=min_count, max_size=max_size))
         case "char":
             return Char(Vocabulary.build(texts, min_count=min_count, max_size=max_size))
+        case "tab":
+            return Tab(Vocabulary.build(map(Tab.split, texts), min_count=min_count, max_size=max_size))
         case "bpe":
             return _train_bpe(texts, min_count=max(min_count, 2), max_size=BPE_SIZE if max_size is None else max_size)
-    known = ("word", "char", "bpe")
+    known = ("word", "char", "bpe", "tab")
     raise CallError(f"there is no tokenizer '{name}'; use {', '.join(known)}{nearest(name, known)}")
 
 
@@ -212,8 +242,10 @@ def from_dict(data: Mapping[str, Any]) -> Tokenizer:
             return Word(Vocabulary.from_dict(vocabulary))
         case {"tokenizer": "char", "vocabulary": dict(vocabulary)}:
             return Char(Vocabulary.from_dict(vocabulary))
+        case {"tokenizer": "tab", "kind": "texts" | "symbols" | "ids" as kind, "vocabulary": dict(vocabulary)}:
+            return Tab(Vocabulary.from_dict(vocabulary), kind)
         case {"tokenizer": "bpe", "model": str(model)}:
             return Bpe(model)
     raise UserError(
-        "the stored tokenizer is not one of ours; it needs tokenizer (word, char or bpe) and its vocabulary"
+        "the stored tokenizer is not one of ours; it needs tokenizer (word, char, bpe or tab) and its vocabulary"
     )

@@ -1,0 +1,40 @@
+"""`train --seeds`: what is told of each training while it runs."""
+
+from pathlib import Path
+
+import pytest
+
+from textforge.cli.seeds import train_seeds
+from textforge.errors import WorkError
+
+TRAINING = """#!/bin/sh
+case "$*" in *"--seed 4"*) echo progress; echo "textforge: no luck" >&2; exit 1;; esac
+echo all is well
+"""
+
+
+def test_each_seed_is_told_as_it_starts_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a process that stands for a training, and fails with seed 4."""
+    script, out, compared = tmp_path / "training", tmp_path / "runs", list[list[str]]()
+    script.write_text(TRAINING, encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr("textforge.cli.comparing.compare_command", compared.append)
+    with pytest.raises(WorkError, match=f"the training with seed 4 failed: see {out}/seed-4.log"):
+        train_seeds("mle", ["--preset", "tiny"], out, 3, 2)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"training with seeds 3 to 4, 1 at once, in {out}",
+        f"seed 3: starts, and writes what it says to {out}/seed-3.log",
+        "seed 3: done",
+        f"seed 4: starts, and writes what it says to {out}/seed-4.log",
+        "seed 4: textforge: no luck",
+    ]
+    assert (out / "seed-3.log").read_text("utf-8") == "all is well\n"
+    assert compared == []
+    train_seeds("mle", [], out, 5, 1)
+    assert compared == [[str(out), "--out", f"{out}/report.html"]]
