@@ -27,7 +27,7 @@ ONE_STEP: dict[str, Any] = {"method": "mle", "preset": "tiny", "steps": 1}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of SeqGAN on all but the last sentence."""
     folder = tmp_path_factory.mktemp("runs") / "seqgan"
-    textforge.fit(SENTENCES[:-1], preset="tiny", seed=3, out=folder)
+    textforge.fit(SENTENCES[:-1], method="seqgan", preset="tiny", seed=3, out=folder)
     return folder
 
 
@@ -133,11 +133,11 @@ def test_samples_that_cannot_be_drawn(model: Model, num: int, settings: dict[str
 
 def test_the_same_seed_is_the_same_model(folder: Path, model: Model, capfd: pytest.CaptureFixture[str]) -> None:
     """With a folder or without; and nothing is printed, nor is torch's random state changed for good by the folder."""
-    again = textforge.fit(SENTENCES[:-1], preset="tiny", seed=3)
+    again = textforge.fit(SENTENCES[:-1], method="seqgan", preset="tiny", seed=3)
     assert capfd.readouterr() == ("", "")
     assert weights(again) == weights(model)
     assert again.sample(5, seed=0) == model.sample(5, seed=0)
-    other = textforge.fit(SENTENCES[:-1], preset="tiny", seed=4)
+    other = textforge.fit(SENTENCES[:-1], method="seqgan", preset="tiny", seed=4)
     assert weights(other) != weights(model)
 
 
@@ -212,8 +212,8 @@ def test_blank_texts_are_left_out() -> None:
         ({"texts": ["a"], "data": "captions"}, "either texts or data"),
         ({"texts": ["a"], "valid": "x.txt"}, "held-out text goes with data"),
         ({"texts": "one line"}, "texts must be a list of strings, not the string 'one line'"),
-        ({"texts": []}, "no text|no symbol"),
-        ({"texts": ["", " "]}, "no text|no symbol"),
+        ({"texts": []}, "nothing to learn from: the list of texts is empty"),
+        ({"texts": ["", " "]}, "nothing to learn from: all 2 texts are blank"),
         ({"data": "no-such-file.txt"}, "no file, folder or corpus 'no-such-file.txt'"),
         ({"data": "caption"}, "did you mean 'captions'"),
         ({"texts": ["a"], "method": "seqgun"}, "did you mean 'seqgan'"),
@@ -232,14 +232,19 @@ def test_blank_texts_are_left_out() -> None:
 )
 def test_calls_that_cannot_be_fitted(settings: dict[str, Any], reason: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=reason):
-        textforge.fit(**{"preset": "tiny", "out": tmp_path / "run", **settings})
+        textforge.fit(**{"method": "seqgan", "preset": "tiny", "out": tmp_path / "run", **settings})
     assert not (tmp_path / "run").exists(), "what cannot be fitted leaves nothing behind"
 
 
 def test_a_folder_is_never_overwritten(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
-    for out, reason in ((folder, "already holds a run"), (tmp_path, "not empty"), (tmp_path / "mine.txt", "is a file")):
-        with pytest.raises(UserError, match=reason):
+    """And what to do instead is said without the flags of the command line."""
+    for out, reason in (
+        (folder, "already holds a model; read it with textforge.load, or give another folder"),
+        (tmp_path, "not empty, and holds no run; choose another folder"),
+        (tmp_path / "mine.txt", "is a file, and a run needs a folder; choose another one"),
+    ):
+        with pytest.raises(UserError, match=f"{reason}$"):
             textforge.fit(SENTENCES, **ONE_STEP, out=out)
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
@@ -254,7 +259,7 @@ def test_a_saved_model_comes_back(model: Model, tmp_path: Path) -> None:
     assert again.settings == model.settings
     assert again.sample(5, seed=1) == model.sample(5, seed=1)
     assert (again.discriminate(SENTENCES) == model.discriminate(SENTENCES)).all()
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match=r"already holds a model; read it with textforge\.load"):
         model.save(out)
 
 
@@ -361,7 +366,7 @@ def test_public_names_and_their_cost() -> None:
         env={"PYTHONPATH": str(ROOT / "src")},
         check=True,
     )
-    names = ["Model", "PointModel", "__version__", "evaluate", "fit", "load"]
+    names = ["Model", "PointModel", "TextGenerator", "__version__", "evaluate", "fit", "load"]
     assert done.stdout.split("\n")[0] == f"[] False {names} True"
     with pytest.raises(AttributeError, match="no attribute 'fits'"):
         _ = textforge.fits

@@ -1,31 +1,33 @@
-"""Train a generator and use it: the interface for programs, and what the command line is made of."""
+"""A trained generator and what can be done with it; how it is saved and loaded."""
 
-import dataclasses
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
 from torch import nn
 
-import textforge
-from textforge import methods
-from textforge.decoding import Generator, evaluating, infill
+from textforge import exporting, methods
+from textforge.constraints import Constraint, constrain, length, log_weights
+from textforge.decoding import Decoded, Generator, evaluating, infill, sample, score
+from textforge.detector import Detector
+from textforge.detector import load as load_detector
 from textforge.errors import CallError, UserError, WorkError
-from textforge.evaluation import Drawn, Watch, draw_texts, text_log_prob
-from textforge.options import Options
+from textforge.evaluation import Drawn, draw_texts, spelled, text_log_prob
+from textforge.options import PLAIN, Decode, Options, Strategy
 from textforge.point_model import PointModel as PointModel
-from textforge.run import OnCollapse, Run, derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
-from textforge.run.device import connect
-from textforge.task import Task, WorldTask, load_world, task_from_texts
-from textforge.text import Corpus, Texts, Tokenizer, encode, from_dict
+from textforge.resampling import resample
+from textforge.run import derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
+from textforge.strategies import decode_by
+from textforge.task import load_world
+from textforge.text import Corpus, Tab, Tokenizer, encode, from_dict
+from textforge.text.items import SEPARATOR, Text, as_text, require_many, restored
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,12 @@ class Model:
     """What config.json of its run holds: method, preset, data, seed, and every field of the method's config."""
     tokenizer: Tokenizer
     networks: Mapping[str, nn.Module]
+    folder: Path | None = None
+    """Where it was loaded from."""
+    notes: tuple[str, ...] = ()
+    """What `fit` chose or left out on the way, in words; of a loaded model none."""
+    checkpoint: str = "last"
+    """Which state of its run it is."""
 
     @property
     def generator(self) -> Generator:
@@ -44,28 +52,87 @@ class Model:
         assert isinstance(generator, Generator)
         return generator
 
-    def sample(self, num: int, *, temperature: float = 1.0, seed: int | None = None) -> list[str]:
-        """Draw texts. The same seed gives the same texts; without one they differ from call to call."""
-        return self.draw(num, temperature=temperature, seed=seed).texts
+    def sample(
+        self, num: int, *, temperature: float = 1.0, seed: int | None = None, decode: Decode = "ancestral"
+    ) -> list[Any]:
+        """Draw texts, or lists of symbols where the model learned such, in which an unknown integer is None.
 
-    def draw(self, num: int, *, temperature: float = 1.0, seed: int | None = None) -> Drawn:
-        """Draw texts as `sample` does, with their log-probabilities at this temperature and their lengths."""
+        The same seed gives the same texts; without one they differ from call to call.
+        """
+        drawn = self.draw(num, temperature=temperature, seed=seed, strategy=Strategy(decode))
+        return [self._as_given(text) for text in drawn.texts]
+
+    def _as_given(self, text: str) -> Any:
+        """Return a text in the form in which `fit` was given texts."""
+        tokenizer = self.tokenizer
+        if not isinstance(tokenizer, Tab) or tokenizer.kind == "texts":
+            return text
+        return restored(tokenizer.split(text), tokenizer.kind)
+
+    def _spelled(self, item: Text) -> str:
+        """Return a text, or a list of symbols, as the tokenizer reads it."""
+        text, kind = as_text(item)
+        if kind != "texts" and not isinstance(self.tokenizer, Tab):
+            raise UserError(f"{item!r:.40} is a list, and this model learned texts; give a string")
+        return text
+
+    def draw(
+        self,
+        num: int,
+        *,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        strategy: Strategy = PLAIN,
+        constraint: Constraint | None = None,
+        prompt: str = "",
+    ) -> Drawn:
+        """Draw texts as `sample` does, with the log-probabilities that the model gives them at this temperature.
+
+        All begin with the prompt and satisfy the constraint. Of `strategy.candidates` texts that do, one is kept with
+        the odds that make it a draw from the model itself, given the constraint (`constraints.log_weights`); other
+        strategies than ancestral and a generator driven by noise go without. Raises UserError where no text satisfies
+        it, and for a strategy that needs a detector where the run has none.
+        """
+        generator = self.generator
+        if constraint is not None or prompt:
+            ids = self._known(prompt)
+            generator = constrain(generator, constraint or length(self.tokenizer.vocabulary), ids)
+        detector = self.detector() if strategy.judged else None
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "sample")) if seed is not None else torch.seed()
-            return draw_texts(self.generator, self.tokenizer, num, temperature=temperature)
+            if strategy.decode != "ancestral" and num > 0:
+                decoded = decode_by(strategy, generator, num, detector=detector, temperature=temperature)
+            elif constraint is not None and not generator.noise_dim and num > 0:
+                decoded = resample(
+                    partial(sample, generator, temperature=temperature),
+                    partial(log_weights, self.generator, generator, temperature=temperature),
+                    num,
+                    candidates=strategy.candidates,
+                )
+            else:
+                return draw_texts(generator, self.tokenizer, num, temperature=temperature)
+            if not generator.noise_dim:
+                decoded = score(self.generator, decoded.tokens, temperature=temperature)
+            return spelled(decoded, generator, self.tokenizer)
 
-    def log_prob(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
+    def detector(self) -> Detector:
+        """Load the detector that `textforge detector` trained against this model; raises UserError where none is."""
+        if self.folder is None:
+            raise UserError("a detector lies in the folder of a run; train with out=, and load the model from there")
+        return load_detector(self.folder, self.generator, self.tokenizer.vocabulary)
+
+    def log_prob(self, texts: Sequence[Text]) -> Float[np.ndarray, "N"]:
         """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`.
 
         Whatever `sample` returns can be scored, but for the empty text.
         """
         return text_log_prob(self.generator, self._encoded(texts)) if len(texts) else np.empty(0)
 
-    def num_tokens(self, texts: Sequence[str]) -> list[int]:
+    def num_tokens(self, texts: Sequence[Text]) -> list[int]:
         """Return the length of each text in tokens, its end included: what to divide `log_prob` by."""
         return self._encoded(texts).lengths.clip(max=self.generator.max_length).tolist() if len(texts) else []
 
-    def discriminate(self, texts: Sequence[str]) -> Float[np.ndarray, "N"]:
+    def discriminate(self, texts: Sequence[Text]) -> Float[np.ndarray, "N"]:
         """Return the probability of being real that the discriminator gives to each text.
 
         One that judges every position gives the mean over the tokens of the text.
@@ -89,24 +156,53 @@ class Model:
                 parts.append(opinion)
         return torch.cat(parts).double().numpy()
 
+    def p_real(self, texts: Sequence[Text], detector: Detector | None = None) -> Float[np.ndarray, "N"]:
+        """Return the detector's probability of each text being real, where half of all texts are."""
+        if not texts:
+            return np.empty(0)
+        corpus, width = self._encoded(texts), self.generator.max_length
+        tokens = corpus.batch(np.arange(len(corpus)), width + 1).tokens[:, :width]
+        return (detector or self.detector()).logits(tokens).sigmoid().double().cpu().numpy()
+
     def infill(
-        self, text: str, num: int = 1, *, blank: str = "___", temperature: float = 1.0, seed: int | None = None
-    ) -> list[str]:
-        """Fill the blanks of a text, `num` times; each is one token, and all that stands between them stays.
+        self,
+        text: str | Sequence[object],
+        num: int = 1,
+        *,
+        blank: str = "___",
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> list[Any]:
+        """Fill the blanks of a text, `num` times; each is one known token, and all that stands between them stays.
 
         Raises UserError for a text without a blank or with symbols that the model does not know, and for a model that
         cannot fill blanks because noise drives it.
         """
+        filled = self.fill(text, num, blank=blank, temperature=temperature, seed=seed)
+        return [self._as_given(self.tokenizer.decode(tokens)) for tokens in filled.tokens.tolist()]
+
+    def fill(
+        self,
+        text: str | Sequence[object],
+        num: int = 1,
+        *,
+        blank: str = "___",
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> Decoded:
+        """Fill blanks as `infill` does; return ids, with the log-probability of each token at this temperature."""
         if num < 1:
             raise CallError(f"{num} fillings cannot be drawn; ask for 1 or more")
         if self.generator.noise_dim:
             raise UserError(f"a {self.settings['method']} model writes whole texts from noise and cannot fill blanks")
+        if not isinstance(text, str):
+            text = SEPARATOR.join(map(str, text))
         if not blank or blank not in text:
             raise UserError(f"{text!r} has no blank {blank!r}; write one for each token to be filled in")
         vocabulary = self.tokenizer.vocabulary
         row: list[int] = []
         for i, part in enumerate(text.split(blank)):
-            row += [vocabulary.mask] * (i > 0) + (self._known(part) if part.strip() else [])
+            row += [vocabulary.mask] * (i > 0) + self._known(part)
         limit = self.generator.max_length
         if len(row) > limit:
             raise UserError(f"the text has {len(row)} tokens and the model at most {limit}; shorten it")
@@ -115,27 +211,56 @@ class Model:
         row += [vocabulary.pad] * (limit - len(row))
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "infill")) if seed is not None else torch.seed()
-            filled = infill(self.generator, torch.tensor(row).repeat(num, 1), temperature=temperature)
-        return [self.tokenizer.decode(tokens) for tokens in filled.tokens.tolist()]
+            rows = torch.tensor(row).repeat(num, 1)
+            return infill(self.generator, rows, temperature=temperature, never=vocabulary.unk)
 
     def _known(self, text: str) -> list[int]:
         """Encode what stands around blanks, in which an unknown symbol would be lost."""
-        ids = self.tokenizer.encode(text)
-        if self.tokenizer.vocabulary.unk in ids:
-            raise UserError(f"{text.strip()!r} holds symbols that the training text has not; replace them")
+        ids, unk = self.tokenizer.encode(text), self.tokenizer.vocabulary.unk
+        if unk in ids:
+            unknown = (s for s, id_ in zip(self.tokenizer.split(text), ids, strict=True) if id_ == unk)
+            named = ", ".join(dict.fromkeys(map(repr, unknown)))
+            raise UserError(f"the model does not know {named} of {text!r}; write what stands in the training text")
         return ids
 
     def save(self, folder: str | Path) -> Path:
         """Write what `load` needs into a new folder."""
-        folder = open_folder(Path(folder), self.settings, resume=False)
-        write_atomic(folder / "vocabulary.json", _json(self.tokenizer.to_dict()))
+        folder = Path(folder)
+        require_new(folder)
+        open_folder(folder, self.settings, resume=False)
+        write_atomic(folder / "vocabulary.json", as_json(self.tokenizer.to_dict()))
         state = {"modules": {name: network.state_dict() for name, network in self.networks.items()}}
         save_checkpoint(folder / "checkpoints", "last", 0, state)
         return folder
 
-    def _encoded(self, texts: Sequence[str]) -> Corpus:
-        _require_many(texts)
-        corpus, counts = encode(texts, self.tokenizer, max_length=None)
+    def export(self, folder: str | Path) -> Path:
+        """Write a new folder in the form of the Hugging Face Hub, with the card of the model; `load` reads it anywhere.
+
+        Of the networks only the generator goes along. The card has the results of the run, where there is one.
+        """
+        files = exporting.files(
+            self.settings,
+            self.tokenizer,
+            self.generator,
+            checkpoint=self.checkpoint,
+            run=self.folder,
+            samples=self.draw(5, seed=0).texts,
+        )
+        exporting.write_folder(Path(folder), files)
+        return Path(folder)
+
+    def export_onnx(self, folder: str | Path) -> Path:
+        """Write a new folder with one decoding step of the generator as ONNX, and what a program needs to use it.
+
+        Raises UserError where the libraries of `textforge[onnx]` are absent.
+        """
+        files = exporting.onnx_files(self.generator, self.tokenizer, method=self.settings["method"])
+        exporting.write_folder(Path(folder), files)
+        return Path(folder)
+
+    def _encoded(self, texts: Sequence[Text]) -> Corpus:
+        require_many(texts)
+        corpus, counts = encode(map(self._spelled, texts), self.tokenizer, max_length=None)
         if counts.empty:
             raise UserError("an empty text cannot be scored; leave out texts without a token")
         # A text of `max_length` symbols has no room for its `eos`, and needs none.
@@ -148,115 +273,10 @@ class Model:
         return corpus
 
 
-def _require_many(texts: Iterable[str]) -> None:
-    """Refuse a single string, which would be taken for the texts of its characters."""
-    if isinstance(texts, str):
-        raise UserError(f"texts must be a list of strings, not the string {texts[:40]!r}; a file is given as data=")
-
-
-@overload
-def fit(texts: Iterable[str], **settings: Any) -> Model: ...
-@overload
-def fit(*, data: str | Path, **settings: Any) -> Model | PointModel: ...
-def fit(
-    texts: Iterable[str] | None = None,
-    *,
-    method: str = "seqgan",
-    preset: str = "small",
-    data: str | Path | None = None,
-    valid: str | Path | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    tokenizer: Literal["auto", "word", "char", "bpe"] = "auto",
-    max_length: int | None = None,
-    min_count: int = 1,
-    vocab_size: int | None = None,
-    on_collapse: OnCollapse = "warn",
-    **fields: Any,
-) -> Model | PointModel:
-    """Train a method on texts, or on `data` as the command line takes it, and return the model.
-
-    `data` may also name a world of points, for a method that learns one: then the model is a `PointModel`. `fields`
-    replace fields of the preset. With `out` the run is kept in that folder; without, in a temporary one that is
-    removed. Raises UserError for unusable input and WorkError where training fails; `on_collapse="stop"` makes that a
-    generator that collapses, too.
-    """
-    if (texts is None) == (data is None):
-        raise UserError("give either texts or data to learn from, and not both")
-    config = methods.configure(method, preset, fields)
-    options = Options.of(
-        {
-            "data": "<texts>" if data is None else str(data),
-            "valid": None if valid is None else str(valid),
-            "preset": preset,
-            "seed": seed,
-            "device": device,
-            "tokenizer": tokenizer,
-            "max_length": max_length,
-            "min_count": min_count,
-            "vocab_size": vocab_size,
-            "on_collapse": on_collapse,
-        }
-    ).anchored()
-    if texts is None:
-        task = methods.load_data(method, options)
-    else:
-        if isinstance(methods.find(method), methods.WorldMethod):
-            raise UserError(f"{method} learns worlds of points, not texts; name one: data='temperatures'")
-        if valid is not None:
-            raise UserError("held-out text goes with data; texts alone give up 5 % of their lines for it")
-        _require_many(texts)
-        lines = [text for text in texts if text.strip()]
-        task = task_from_texts(Texts("texts", lines), options)
-    if out is not None:
-        return train(method, options, config, task, Path(out))
-    with tempfile.TemporaryDirectory() as folder:
-        return train(method, options, config, task, Path(folder) / "run")
-
-
-def train(
-    method: str,
-    options: Options,
-    config: Any,
-    task: Task | WorldTask,
-    folder: Path,
-    *,
-    resume: bool = False,
-    console: Console | None = None,
-) -> Model | PointModel:
-    """Train in a run folder, and return the model as it stands at the end; without a console nothing is shown."""
-    connect(options.device)  # refuses a device that is not there before anything is written
-    if resume and (folder / "checkpoints").exists() and not (folder / "metrics.jsonl").exists():
-        raise UserError(f"{folder} holds a saved model and no run that could go on; train in another folder")
-    module = methods.find(method)
-    settings: dict[str, Any] = {"textforge": textforge.__version__, "method": method, **dataclasses.asdict(options)}
-    del settings["device"]  # a run may go on elsewhere
-    if isinstance(task, Task):
-        settings |= {"max_length": task.max_length, "corpus": fingerprint(task.train)}
-    else:
-        settings = {name: settings[name] for name in ("textforge", "method", "data", "preset", "seed")}
-    absent = {"on_collapse": Options.on_collapse} if "on_collapse" in settings else {}
-    open_folder(folder, settings | {"config": vars(config)}, resume=resume, absent=absent)
-    if isinstance(task, Task):
-        write_atomic(folder / "vocabulary.json", _json(task.tokenizer.to_dict()))
-    with Run(
-        folder,
-        seed=options.seed,
-        device=options.device,
-        resume=resume,
-        evaluate=Watch(task) if isinstance(task, Task) else None,
-        console=console or Console(quiet=True),
-        on_collapse=options.on_collapse,
-    ) as run:
-        match task:
-            case Task():
-                assert isinstance(module, methods.Method), f"{method} learns no texts"
-                module.train(config, task, run)
-            case WorldTask():
-                assert isinstance(module, methods.WorldMethod), f"{method} learns no worlds"
-                module.train(config, task, run)
-    return load(folder)
+def require_new(folder: Path) -> None:
+    """Refuse a folder that holds a run or a model, in words for programs, which cannot resume it."""
+    if (folder / "config.json").exists():
+        raise UserError(f"{folder} already holds a model; read it with textforge.load, or give another folder")
 
 
 def load_text_model(folder: str | Path, checkpoint: str = "last") -> Model:
@@ -268,11 +288,11 @@ def load_text_model(folder: str | Path, checkpoint: str = "last") -> Model:
 
 
 def load(folder: str | Path, checkpoint: str = "last") -> Model | PointModel:
-    """Load a model from a run folder, or from where `save` wrote it.
+    """Load a model from a run folder, or from where `save` or `export` wrote it.
 
     `checkpoint` is "last", "best" (the generator at its lowest held-out NLL) or the name of a phase (the generator as
-    it was at its end). Raises UserError for a folder that holds no run or none that has saved, and WorkError for
-    damaged files.
+    it was at its end). Raises UserError for a folder that holds no run or none that has saved, and for a damaged
+    export; WorkError for damaged files of a run.
     """
     folder = Path(folder)
     settings = read_settings(folder / "config.json")
@@ -281,9 +301,25 @@ def load(folder: str | Path, checkpoint: str = "last") -> Model | PointModel:
     if isinstance(method, methods.WorldMethod):
         world = load_world(Options.of(settings)).world
         return PointModel(settings, world, _restored(method.players(config, world), folder, checkpoint))
+    if exporting.is_export(settings):
+        return _exported(folder, settings, method, config, checkpoint)
     tokenizer = from_dict(_read_json(folder / "vocabulary.json"))
     networks = method.networks(config, tokenizer.vocabulary, settings["max_length"])
-    return Model(settings, tokenizer, _restored(networks, folder, checkpoint))
+    return Model(settings, tokenizer, _restored(networks, folder, checkpoint), folder, checkpoint=checkpoint)
+
+
+def _exported(folder: Path, settings: Mapping[str, Any], method: methods.Method, config: Any, checkpoint: str) -> Model:
+    """Load what `Model.export` wrote."""
+    if checkpoint != "last":
+        raise UserError(f"{folder} was exported and holds one state of a model; leave out --checkpoint {checkpoint}")
+    found = exporting.read(folder, settings)
+    networks = method.networks(config, found.tokenizer.vocabulary, settings["max_length"])
+    generator = networks["generator"].eval()
+    try:
+        generator.load_state_dict(found.weights)
+    except RuntimeError:
+        raise UserError(f"the weights in {folder} do not fit its config.json; copy the folder again") from None
+    return Model(found.settings, found.tokenizer, {"generator": generator}, folder, checkpoint=found.checkpoint)
 
 
 def _restored(networks: Mapping[str, nn.Module], folder: Path, checkpoint: str) -> dict[str, nn.Module]:
@@ -339,7 +375,8 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _json(value: object) -> bytes:
+def as_json(value: object) -> bytes:
+    """Write a value as a line of JSON."""
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 

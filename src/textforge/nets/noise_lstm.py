@@ -21,6 +21,8 @@ class NoiseStartLSTM(nn.Module):
     `projection` False does that, and makes the hidden size V.
     """
 
+    noise_range = (0.0, 1.0)
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -43,13 +45,15 @@ class NoiseStartLSTM(nn.Module):
 
     def noise(self, batch: int) -> Float[Tensor, "B Z"]:
         """Draw the first hidden vectors, and behind them the first cell vectors, where these are noise too."""
-        return torch.rand(batch, self.noise_dim, dtype=self.lstm.bias_ih.dtype, device=self.lstm.bias_ih.device)
+        low, high = self.noise_range
+        like = self.lstm.bias_ih
+        return low + (high - low) * torch.rand(batch, self.noise_dim, dtype=like.dtype, device=like.device)
 
     def initial_state(self, batch: int, context: Any = None) -> State:
         """Return the noise, given or drawn, as hidden and cell vectors, [B H] each."""
         noise = self.noise(batch) if context is None else context
         if self.cell is not None:
-            return noise, self.cell.expand(batch, -1)
+            return noise, self.cell.expand_as(noise)
         hidden, cell = noise.chunk(2, 1)
         return hidden, cell
 
@@ -88,6 +92,8 @@ class NoiseGateLSTM(nn.Module):
     `step` gives all probability to that word, `relaxed_step` the logits.
     """
 
+    noise_range = (-1.0, 1.0)
+
     def __init__(
         self, vocabulary: Vocabulary, max_length: int, *, noise_dim: int, embedding_dim: int, hidden_dim: int
     ) -> None:
@@ -113,7 +119,8 @@ class NoiseGateLSTM(nn.Module):
 
     def noise(self, batch: int) -> Float[Tensor, "B Z"]:
         """Draw z."""
-        return 2 * torch.rand(batch, self.noise_dim, dtype=self.bias.dtype, device=self.bias.device) - 1
+        low, high = self.noise_range
+        return low + (high - low) * torch.rand(batch, self.noise_dim, dtype=self.bias.dtype, device=self.bias.device)
 
     def initial_state(self, batch: int, context: Any = None) -> State:
         """Return h_1 and its cell [B H], what z adds to every gate [B 4H], and whether a row has begun [B 1].
@@ -122,7 +129,7 @@ class NoiseGateLSTM(nn.Module):
         """
         z = self.noise(batch) if context is None else context
         hidden = self.start(z).tanh()
-        return hidden, torch.zeros_like(hidden), self.C(z), torch.zeros(batch, 1, dtype=torch.bool, device=z.device)
+        return hidden, torch.zeros_like(hidden), self.C(z), torch.zeros_like(z[:, :1], dtype=torch.bool)
 
     def step(self, token: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
         """Read one token a row; return logits that leave the argmax alone possible, and the new state."""
