@@ -1,0 +1,47 @@
+"""One computation at a time: a few requests wait for their turn, the others are sent away."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from textforge.errors import WorkError
+
+WAITING = 8
+"""Requests that may wait."""
+LONGEST = 60
+"""Seconds after which who was sent away may always try again."""
+
+
+class Busy(WorkError):
+    """All places are taken; `seconds` later it is worth another try."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"the machine is busy with the requests before; try again in {seconds} s")
+        self.seconds = seconds
+
+
+class Turn:
+    """A lock with a bounded number of waiting threads."""
+
+    def __init__(self, waiting: int = WAITING) -> None:
+        self._waiting = waiting
+        self._places = threading.BoundedSemaphore(waiting + 1)
+        self._own = threading.Lock()
+        self._took = 0.0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn and have it inside the block; raises Busy where too many wait already."""
+        if not self._places.acquire(blocking=False):
+            raise Busy(min(LONGEST, max(1, math.ceil(self._took * (self._waiting + 1)))))
+        try:
+            with self._own:
+                start = time.monotonic()
+                try:
+                    yield
+                finally:
+                    self._took = time.monotonic() - start
+        finally:
+            self._places.release()
