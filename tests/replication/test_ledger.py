@@ -7,7 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from test_docs import ROOT, inline_code, read_only, require_known
+from pages import ROOT, inline_code
+from test_docs import read_only, require_known
 
 from textforge import methods, replication
 from textforge.errors import CallError
