@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type check mutants bench constraints clean
+.PHONY: help setup demo test lint format type check docs mutants bench constraints clean
 
 BIN := .venv/bin
 
@@ -39,6 +39,10 @@ type: .venv/.ready  ## mypy, strict, over src and tests
 check: .venv/.ready  ## the test suite alone, on two processes
 	$(BIN)/pytest -n 2
 
+docs: .venv/.ready  ## the pages as a site, built strictly into build/site; the test suite builds it too
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/site
+	@echo "build/site/index.html"
+
 demo: .venv/.ready  ## train SeqGAN on the built-in captions into runs/demo: samples, a table, and report.html
 	rm -rf runs/demo
 	$(BIN)/textforge train seqgan --data captions --preset small --pretrain-steps 800 --rounds 15 --seed 0 --controls none --out runs/demo
@@ -46,7 +50,7 @@ demo: .venv/.ready  ## train SeqGAN on the built-in captions into runs/demo: sam
 mutants: .venv/.ready  ## plant each bug of tests/mutants/catalogue.toml; the suite must catch all of them
 	$(BIN)/python tests/mutants/run.py
 
-bench: .venv/.ready  ## the speed of this machine, as ratios
+bench: .venv/.ready  ## the speed of this machine, as ratios; six quiet minutes
 	$(BIN)/textforge bench
 
 # CUDA builds of torch pin their own libraries, and those differ from build to build: they stay out.
@@ -57,4 +61,4 @@ constraints:  ## bring constraints.txt up to date (needs uv); torch stays where 
 	mv constraints.new constraints.txt
 
 clean:  ## remove what was built, but no runs
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -18,7 +18,7 @@ from command import SENTENCES, Trained, call, environment, lines, only_json, sta
 import textforge
 import textforge.task
 from textforge import methods, oracles
-from textforge.cli import finding
+from textforge.cli import COMMANDS, finding
 from textforge.cli.parsing import parse
 from textforge.errors import CallError
 from textforge.oracles import LANGUAGES, worlds
@@ -60,12 +60,12 @@ def test_help_is_there_at_once() -> None:
     seconds, heavy = last.split(" ", 1)
     assert float(seconds) < 0.5
     assert heavy == "[]"
-    for command in ("methods", "train", "sample", "score", "evaluate", "report", "data", "bench"):
+    for command in COMMANDS:
         assert any(line.startswith(f"  {command} ") for line in usage), command
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("methods", "train", "sample", "score", "evaluate", "report", "data", "bench"):
+    for command in COMMANDS:
         said = call(command, "--help")
         assert (said.status, said.err) == (0, "")
         assert f"usage: textforge {command}" in said.out

@@ -7,19 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from textforge.estimator import TextGenerator
+    from textforge.fitting import fit
     from textforge.metrics import evaluate
-    from textforge.model import Model, fit, load
+    from textforge.model import Model, load
     from textforge.point_model import PointModel
 
-__all__ = ["Model", "PointModel", "__version__", "evaluate", "fit", "load"]
+__all__ = ["Model", "PointModel", "TextGenerator", "__version__", "evaluate", "fit", "load"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Model": "textforge.model",
     "PointModel": "textforge.point_model",
+    "TextGenerator": "textforge.estimator",
     "evaluate": "textforge.metrics",
-    "fit": "textforge.model",
+    "fit": "textforge.fitting",
     "load": "textforge.model",
 }
 

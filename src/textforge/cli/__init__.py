@@ -12,10 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from textforge.cli.comparing import compare_command, frontier_command
+from textforge.cli.detecting import detector_command
+from textforge.cli.exporting import export_command
 from textforge.cli.finding import bench_command, data_command, methods_command
 from textforge.cli.replicating import replicate_command
+from textforge.cli.sampling import infill_command, sample_command
+from textforge.cli.serving import serve_command
 from textforge.cli.training import train_command
-from textforge.cli.using import evaluate_command, infill_command, report_command, sample_command, score_command
+from textforge.cli.using import evaluate_command, report_command, score_command
 from textforge.errors import CallError, UserError, WorkError, nearest
 
 USAGE = """usage: textforge COMMAND ...
@@ -23,12 +27,15 @@ USAGE = """usage: textforge COMMAND ...
 Train generators of discrete sequences against discriminators, and measure them honestly.
 
   methods                       the methods, a line each, with their presets
-  train METHOD                  train on your text, or on an embedded language
+  train [METHOD]                train on your text, or on an embedded language
   sample RUN                    draw texts from a trained model
   infill RUN "a man ___ a ___"  fill the blanks of a text
   score RUN FILE                log-likelihood and discriminator's opinion of each line
+  detector RUN                  train a discriminator against the finished model, for better samples and for score
   evaluate RUN|FILE             every metric that applies, with its settings
   report RUN                    write the run's page of results
+  serve RUN...                  a web page to play with runs: tokens in colours, real or not, trainings live
+  export RUN                    the model as a folder for others: Hugging Face, or ONNX
   frontier RUN                  quality against diversity over temperatures, beside maximum likelihood
   compare RUN|FILE...           a verdict in words, and one page over several runs or files
   data list|show|export|fetch   embedded languages and public corpora
@@ -123,8 +130,11 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "sample": sample_command,
     "infill": infill_command,
     "score": score_command,
+    "detector": detector_command,
     "evaluate": evaluate_command,
     "report": report_command,
+    "export": export_command,
+    "serve": serve_command,
     "frontier": frontier_command,
     "compare": compare_command,
     "data": data_command,

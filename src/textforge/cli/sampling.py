@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import DisallowNone, OmitArgPrefixes, Positional, arg
 
 from textforge.cli.output import deliver, escaped
 from textforge.cli.parsing import parse
@@ -49,17 +49,17 @@ class SampleOptions:
     """How many."""
     temperature: float = 1.0
     """1 is the model itself; lower is sharper, higher more varied."""
-    seed: int | None = None
+    seed: Annotated[int | None, DisallowNone] = None
     """The same seed draws the same texts."""
     format: Literal["text", "jsonl"] = "text"
     """A line each, or a JSON object each, with its log-probability in nats at this temperature (of points: the true
     log-density)."""
     checkpoint: str = "last"
     """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
-    out: Path | None = None
+    out: Annotated[Path | None, DisallowNone] = None
     """A file to write to instead of standard output."""
     strategy: Annotated[Strategy, OmitArgPrefixes] = PLAIN
-    wish: Annotated[Wish, OmitArgPrefixes] = ANYTHING
+    wish: Annotated[Wish, OmitArgPrefixes, DisallowNone] = ANYTHING
 
 
 def sample_command(arguments: Sequence[str]) -> None:
