@@ -105,7 +105,7 @@ def run_process(arguments: list[str], folder: Path, checkpoint_seconds: float) -
     """Be the command line in a process of its own, in `folder`, that saves often; what it says lies in out and err."""
     os.chdir(folder)
     sys.argv = ["textforge", *arguments]
-    pytest.MonkeyPatch().setattr("textforge.model.Run", functools.partial(Run, checkpoint_seconds=checkpoint_seconds))
+    pytest.MonkeyPatch().setattr("textforge.fitting.Run", functools.partial(Run, checkpoint_seconds=checkpoint_seconds))
     with (folder / "out").open("w") as sys.stdout, (folder / "err").open("w") as sys.stderr:
         status = main()
     os._exit(status)
