@@ -167,6 +167,8 @@ def test_a_grammar_s_sentences(tmp_path: Path, mle: Trained) -> None:
         (["--decode", "resample"], "has no detector; train one: textforge detector"),
         (["--ban", "zebra"], "does not know 'zebra'"),
         (["--prompt", "a zebra"], "does not know 'zebra'"),
+        (["--decode", "top-k", "--temperature", 0], "the temperature must be above 0, not 0"),
+        (["--ban", "cat", "--temperature", "nan"], "the temperature must be above 0, not nan"),
         (["--length", 99], "no text of at most"),
         (["--match", "("], "("),
         (["--decode", "beam", "--width", 3], "a beam of 3 finds 1 to 3 texts, not 8"),

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textforge.errors import CallError
 from textforge.text import Vocabulary
 
 State = Any
@@ -196,6 +197,12 @@ def roll_out(
     given_mask = tokens != generator.vocabulary.pad
     decoded, row, position = _decode(generator, tokens, given_mask, temperature, None, num_rollouts, every)
     return RollOuts(decoded.tokens[len(tokens) :], row, position)
+
+
+def require_temperature(temperature: float) -> None:
+    """Raise CallError for a temperature that is none."""
+    if not temperature > 0:
+        raise CallError(f"the temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
 
 
 def device_of(generator: Generator) -> torch.device:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import LBFGS, AdamW
 
-from textforge.decoding import Generator, device_of, log_prob, sample
+from textforge.decoding import Generator, device_of, log_prob, require_temperature, sample
 from textforge.errors import CallError, UserError, WorkError, above, at_least, at_most
 from textforge.evaluation import ORACLE_SEED
 from textforge.losses import discriminator_loss
@@ -115,6 +115,7 @@ def fit(
     held-out loss after every pass: ln 2 = .693 is that of one that knows nothing. Raises UserError where less than
     `LEAST` texts are held out.
     """
+    require_temperature(temperature)
     if len(task.valid) < LEAST:
         raise UserError(
             f"a detector needs {LEAST} held-out texts to show that it sees anything, and there are {len(task.valid)}; "

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
-from textforge.decoding import Decoded, Generator, evaluating, log_prob, sample
+from textforge.decoding import Decoded, Generator, evaluating, log_prob, require_temperature, sample
 from textforge.errors import CallError, UserError
 from textforge.metrics import Evaluation, evaluate
 from textforge.metrics.audit import membership
@@ -79,8 +79,7 @@ def draw_texts(generator: Generator, tokenizer: Tokenizer, num: int, *, temperat
     """Draw texts from torch's global random numbers; raises CallError for a number or a temperature out of range."""
     if num < 0:
         raise CallError(f"{num} samples cannot be drawn; ask for 0 or more")
-    if not temperature > 0:
-        raise CallError(f"the temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
+    require_temperature(temperature)
     if num == 0:
         nothing = torch.empty(0, generator.max_length, dtype=torch.long)
         return Drawn([], None if generator.noise_dim else np.empty(0), np.empty(0), nothing)

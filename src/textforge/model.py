@@ -15,7 +15,7 @@ from torch import nn
 
 from textforge import exporting, methods
 from textforge.constraints import Constraint, constrain, length, log_weights
-from textforge.decoding import Decoded, Generator, evaluating, infill, sample, score
+from textforge.decoding import Decoded, Generator, evaluating, infill, require_temperature, sample, score
 from textforge.detector import Detector
 from textforge.detector import load as load_detector
 from textforge.errors import CallError, UserError, WorkError
@@ -93,7 +93,10 @@ class Model:
         strategies than ancestral and a generator driven by noise go without. Raises UserError where no text satisfies
         it, and for a strategy that needs a detector where the run has none.
         """
+        require_temperature(temperature)
         generator = self.generator
+        if generator.noise_dim and prompt:
+            raise UserError(f"a {self.settings['method']} model writes whole texts from noise and continues none")
         if constraint is not None or prompt:
             ids = self._known(prompt)
             generator = constrain(generator, constraint or length(self.tokenizer.vocabulary), ids)
@@ -191,6 +194,7 @@ class Model:
         seed: int | None = None,
     ) -> Decoded:
         """Fill blanks as `infill` does; return ids, with the log-probability of each token at this temperature."""
+        require_temperature(temperature)
         if num < 1:
             raise CallError(f"{num} fillings cannot be drawn; ask for 1 or more")
         if self.generator.noise_dim:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from textforge.decoding import Decoded, Generator, State, decode, device_of
+from textforge.decoding import Decoded, Generator, State, decode, device_of, require_temperature
 from textforge.errors import CallError, UserError
 
 LIKELIEST = 64
@@ -43,8 +43,7 @@ class _Shaped(nn.Module):
 
 def tempered(generator: Generator, temperature: float) -> Generator:
     """Divide the logits by a temperature: what `sample` does with the temperature it is given, as a generator."""
-    if not temperature > 0:
-        raise CallError(f"the temperature must be above 0, not {temperature}; 1 is the model itself, lower is sharper")
+    require_temperature(temperature)
     return _Shaped(generator, lambda logits: logits / temperature)
 
 

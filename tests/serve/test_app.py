@@ -198,6 +198,7 @@ def test_only_runs_are_served(tmp_path: Path) -> None:
         ({"origin": "https://evil.example"}, "comes from a page of"),
         ({"origin": "http://127.0.0.1:9999"}, "comes from a page of"),
         ({"origin": "null"}, "comes from a page of"),
+        ({"origin": "http://["}, "comes from a page of"),
         ({"sec-fetch-site": "cross-site"}, "a page of another server"),
         ({"sec-fetch-site": "same-site"}, "a page of another server"),
     ],

@@ -52,7 +52,7 @@ def refusal(headers: Headers, path: str, bound: str) -> str:
     if not answers_to(host, bound):
         return f"the server does not answer to the name {host!r:.80}; use the address that it printed"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return f"the request comes from a page of {origin!r:.80}; open the page of this server"
     site = headers.get("sec-fetch-site", "none")
     if site not in ("same-origin", "none") and path != "/":
