@@ -25,8 +25,8 @@ from textforge.errors import UserError
 from textforge.evaluation import evaluate_texts
 from textforge.metrics.bootstrap import difference_interval
 from textforge.model import Model, load_text_model
+from textforge.options import Strategy
 from textforge.results import own_task
-from textforge.strategies import Strategy
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "decoding.md"
@@ -56,13 +56,14 @@ def judged(data: str, folder: Path, seed: int, num: int) -> Found:
     if kept.exists():
         return json.loads(kept.read_text())
     model = trained(data, folder, seed)
-    task, G, config = own_task(model), model.generator, detector.Config()
+    task, unseen = detector.parted(own_task(model))
+    G, config = model.generator, detector.Config()
     try:
         found = detector.load(folder, G, task.vocabulary)
-        worth = detector.judge(found, G, task.valid if task.test is None else task.test, seed=seed)
+        worth = detector.judge(found, G, unseen, seed=seed)
     except UserError:
         found = detector.fit(G, task, config, seed=seed)
-        worth = detector.judge(found, G, task.valid if task.test is None else task.test, seed=seed)
+        worth = detector.judge(found, G, unseen, seed=seed)
         detector.save(found, G, config, worth, folder)
     if task.oracle is not None:
         before, after = detector.nearness(found, G, task.oracle, num, seed=seed)

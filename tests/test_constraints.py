@@ -26,10 +26,11 @@ from textforge.constraints import (
 )
 from textforge.decoding import Generator, infill, log_prob, roll_out, sample
 from textforge.errors import CallError, UserError
+from textforge.nets.infilling import InfillingGenerator
 from textforge.nets.noise_lstm import NoiseGateLSTM, NoiseStartLSTM
 from textforge.patterns import NONE
 from textforge.resampling import resample
-from textforge.shaping import prompted, tempered, top_k, top_p
+from textforge.shaping import tempered, top_k, top_p
 from textforge.text import Char, Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -173,9 +174,52 @@ def test_a_prefix_is_continued_within_the_constraint() -> None:
     constrained = constrain(generator, constraint, [0])
     wanted = satisfies(constraint, ENDING.vocabulary, ENDING.sequences) & (ENDING.sequences[:, 0] == 0)
     exact = stepwise(ENDING, generator, wanted)
-    for drawn in (prompted(constrained, [0], 4000), sample(constrained, 4000)):
-        assert worlds.frequencies_z(ENDING, drawn.tokens, exact) < 4.5
-        assert (drawn.log_probs[:, 0] == 0).all(), "what is given is not drawn"
+    drawn = sample(constrained, 4000)
+    assert worlds.frequencies_z(ENDING, drawn.tokens, exact) < 4.5
+    assert (drawn.log_probs[:, 0] == 0).all(), "what is given is not drawn"
+
+
+@pytest.mark.parametrize("world", [FIXED, ENDING])
+def test_a_prefix_is_continued_as_the_generator_would(world: World) -> None:
+    generator = TableGenerator(world, 1)
+    following = worlds.conditionals(generator, world)
+    for prefix in ([], [1], [1, 0]):
+        drawn = sample(constrain(generator, length(world.vocabulary), prefix), 4000)
+        given = torch.tensor([*prefix, *[0] * (world.max_length - len(prefix))])
+        exact = worlds.infilled_probs(world, following, given, torch.arange(world.max_length) < len(prefix))
+        assert worlds.frequencies_z(world, drawn.tokens, exact) < 4.5
+
+
+def test_a_prefix_outside_the_nucleus_can_be_continued() -> None:
+    for first in range(3):
+        constrained = constrain(TableGenerator(FIXED, 1), length(FIXED.vocabulary), [first])
+        drawn = sample(top_k(constrained, 1), 20).tokens
+        assert (drawn[:, 0] == first).all()
+        assert len(drawn.unique(dim=0)) == 1
+
+
+def test_a_generator_that_looks_around_is_shown_what_is_given() -> None:
+    seen: list[Any] = []
+
+    class Reader(TableGenerator):
+        def initial_state(self, batch: int, context: Any = None) -> Any:
+            seen.append(context)
+            return super().initial_state(batch)
+
+    vocabulary = ENDING.vocabulary
+    mask, pad, eos = vocabulary.mask, vocabulary.pad, vocabulary.eos
+    assert eos is not None
+    free = length(vocabulary)
+    for row, shown in (([1, 0], [1, 0, mask, mask]), ([1, mask, eos], [1, mask, eos, pad])):
+        sample(constrain(Reader(ENDING, 1), free, row), 3)
+        assert seen[-1].tolist() == [shown] * 3
+    sample(constrain(Reader(ENDING, 1), free), 3)
+    assert seen[-1] is None
+    torch.manual_seed(0)
+    blanks = InfillingGenerator(vocabulary, 4, hidden_dim=5, num_layers=1, dropout=0.0)
+    drawn = sample(constrain(blanks, free, [1, 0]), 200).tokens
+    assert (drawn[:, :2] == torch.tensor([1, 0])).all()
+    assert eos in drawn
 
 
 def test_roll_outs_stay_within_the_constraint() -> None:

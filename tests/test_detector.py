@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from worlds import ENDING, FIXED, Prefix
 
 from textforge import detector
 from textforge.decoding import sample
-from textforge.detector import FOLDER, Config, Detector, Sides, fingerprint, fit, judge, load, save
+from textforge.detector import FOLDER, Config, Detector, Sides, fingerprint, fit, judge, load, parted, save
 from textforge.errors import CallError, UserError
 from textforge.metrics.divergence import exact_divergences
 from textforge.nets.text_cnn import TextCNN
@@ -306,8 +307,19 @@ def test_logits_of_many_texts_are_those_of_each() -> None:
     torch.testing.assert_close(opinion.logits(rows), alone[ENDING.index(rows)])
 
 
+def test_the_judge_sees_what_the_fit_does_not() -> None:
+    task = task_of(10, 31)
+    rows = [tuple(task.valid.flat[a:b]) for a, b in pairwise(task.valid.offsets.tolist())]
+    fitted, unseen = parted(task)
+    assert [len(fitted.valid), len(unseen)] == [20, 11]
+    found = [[tuple(c.flat[a:b]) for a, b in pairwise(c.offsets.tolist())] for c in (fitted.valid, unseen)]
+    assert (found[0], found[1]) == ([row for i, row in enumerate(rows) if i % 3], rows[::3])
+    own = replace(task, test=task.train)
+    assert parted(own) == (own, task.train), "where there is test text, nothing is taken away"
+
+
 def test_too_little_held_out_text_is_refused() -> None:
-    with pytest.raises(UserError, match=r"needs 20 held-out texts .* there are 19; train the run"):
+    with pytest.raises(UserError, match=r"needs 20 held-out texts .* and has 19; train the run"):
         fit(generator(), task_of(100, 19), SMALL)
     fit(generator(), task_of(100, 20), replace(SMALL, epochs=1))
 

@@ -11,10 +11,9 @@ from torch import Tensor
 from worlds import ENDING, FIXED, TableGenerator, World
 
 from textforge.decoding import Generator, decode, infill, log_prob, roll_out, sample
-from textforge.errors import CallError, UserError
-from textforge.nets.infilling import InfillingGenerator
+from textforge.errors import CallError
 from textforge.nets.noise_lstm import NoiseStartLSTM
-from textforge.shaping import prompted, tempered, top_k, top_p
+from textforge.shaping import tempered, top_k, top_p
 from textforge.text import Vocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -187,56 +186,3 @@ def test_what_cannot_be_is_refused(shape: Callable[[Generator], Generator]) -> N
 def test_a_nucleus_out_of_range_is_refused(p: float) -> None:
     with pytest.raises(CallError, match="above 0 and at most 1"):
         top_p(TableGenerator(FIXED, 1), p)
-
-
-# --- Continuing a prefix ---
-
-
-def test_a_prefix_is_continued_as_the_generator_would(world: World, generator: Any) -> None:
-    following = worlds.conditionals(generator, world)
-    for prefix in ([], [1], [1, 0]):
-        drawn = prompted(generator, prefix, 4000)
-        given = torch.tensor([*prefix, *[0] * (world.max_length - len(prefix))])
-        exact = worlds.infilled_probs(world, following, given, torch.arange(world.max_length) < len(prefix))
-        assert worlds.frequencies_z(world, drawn.tokens, exact) < 4.5
-        torch.testing.assert_close(drawn.log_probs.sum(1), log_prob(generator, drawn.tokens), rtol=0, atol=1e-12)
-
-
-def test_a_prefix_outside_the_nucleus_can_be_continued() -> None:
-    generator = TableGenerator(FIXED, 1)
-    for first in range(3):
-        drawn = prompted(top_k(generator, 1), [first], 20).tokens
-        assert (drawn[:, 0] == first).all()
-        assert len(drawn.unique(dim=0)) == 1
-
-
-def test_a_generator_that_looks_around_is_shown_the_prefix() -> None:
-    seen: list[Any] = []
-
-    class Reader(TableGenerator):
-        def initial_state(self, batch: int, context: Any = None) -> Any:
-            seen.append(context)
-            return super().initial_state(batch)
-
-    prompted(Reader(ENDING, 1), [1, 0], 3)
-    mask = ENDING.vocabulary.mask
-    assert seen[-1].tolist() == [[1, 0, mask, mask]] * 3
-    torch.manual_seed(0)
-    blanks = InfillingGenerator(ENDING.vocabulary, 4, hidden_dim=5, num_layers=1, dropout=0.0)
-    drawn = prompted(blanks, [1, 0], 200).tokens
-    assert (drawn[:, :2] == torch.tensor([1, 0])).all()
-    assert ENDING.vocabulary.eos in drawn
-
-
-@pytest.mark.parametrize(
-    ("prefix", "reason"), [([0, 1, 0, 1], "has 4 tokens"), ([0, 2], "ids that no text goes on behind"), ([9], "ids")]
-)
-def test_what_cannot_be_continued_is_refused(prefix: list[int], reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        prompted(TableGenerator(ENDING, 1), prefix, 2)
-
-
-def test_noise_continues_nothing() -> None:
-    generator = NoiseStartLSTM(ENDING.vocabulary, 4, embedding_dim=3, hidden_dim=4)
-    with pytest.raises(UserError, match="driven by noise"):
-        prompted(generator, [0], 2)

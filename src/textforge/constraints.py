@@ -214,6 +214,7 @@ class _Constrained(nn.Module):
     accepting: Bool[Tensor, " S"]
     alive: Bool[Tensor, "_ S"]
     fits: Bool[Tensor, "T V"]
+    shown: Int[Tensor, " T"] | None
 
     def __init__(self, generator: Generator, constraint: Constraint, given: Sequence[int]) -> None:
         super().__init__()
@@ -231,10 +232,15 @@ class _Constrained(nn.Module):
         device = device_of(generator)
         for name, table in tables.items():
             self.register_buffer(name, table.to(device), persistent=False)
+        behind = self.vocabulary.pad if self.vocabulary.eos in given else self.vocabulary.mask
+        row = torch.tensor([*given, *[behind] * (self.max_length - len(given))], device=device)
+        self.register_buffer("shown", row if given and not self.noise_dim else None, persistent=False)
 
     def initial_state(self, batch: int, context: Any = None) -> State:
-        """Return the state of the generator inside and the beginning of the automaton."""
+        """Return the state of the generator inside, which is shown what is given, and that of the automaton."""
         start = torch.zeros(batch, dtype=torch.long, device=self.moves.device)
+        if context is None and self.shown is not None:
+            context = self.shown.expand(batch, -1)
         return self.inner.initial_state(batch, context), start, start
 
     def step(self, token: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B V"], State]:
@@ -301,9 +307,9 @@ def constrain(generator: Generator, constraint: Constraint, given: Sequence[int]
 
     `given` are the first ids of every text, with `mask` for what is to be filled in, never by `eos`; behind them the
     text goes on freely. With it, `sample` continues a prefix and fills blanks so that what comes later fits, too; the
-    log-probabilities are then those of what is drawn. `prompted` and `infill` on the same ids do the same, and show the
-    generator the text. Given tokens of which the wrapper was not told can break the constraint: they have
-    log-probability -inf, and nothing is forbidden behind them.
+    log-probabilities are then those of what is drawn, and a generator that looks at the text around blanks is shown it.
+    Given tokens of which the wrapper was not told can break the constraint: they have log-probability -inf, and nothing
+    is forbidden behind them.
 
     At each step the generator's probabilities are cut down to the tokens behind which the constraint can still be
     satisfied in time, and add up to one again. This is **not** the generator's distribution given that the constraint

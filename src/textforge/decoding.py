@@ -159,18 +159,16 @@ def decode(
     return _decode(generator, given, given_mask, temperature, context, num_forks=0)[0]
 
 
-def infill(
-    generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0, never: int | None = None
-) -> Decoded:
+def infill(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
     """Fill the blanks, `mask` tokens, of padded sequences, never with `eos`; all other tokens stay as they are.
 
     The generator is given the sequences as its context. One that cannot see it, a language model, knows only what
-    stands in front of a blank. `never` is an id that fills no blank either.
+    stands in front of a blank.
     """
     vocabulary = generator.vocabulary
     blank = tokens == vocabulary.mask
     given = tokens.masked_fill(blank | (tokens == vocabulary.pad), 0)  # any id that can be read
-    return _decode(generator, given, ~blank, temperature, tokens, num_forks=0, whole=True, never=never)[0]
+    return _decode(generator, given, ~blank, temperature, tokens, num_forks=0, whole=True)[0]
 
 
 def sample(generator: Generator, num: int, *, temperature: float = 1.0, batch_size: int = 1024) -> Decoded:
@@ -230,11 +228,10 @@ def _decode(
     num_forks: int,
     every: int = 1,
     whole: bool = False,
-    never: int | None = None,
 ) -> tuple[Decoded, Int[Tensor, " G"], Int[Tensor, " G"]]:
     """Run the loop. With forks, a given row that goes on behind t starts `num_forks` rows that draw from there.
 
-    It does so behind every `every`-th token. `whole` rows do not end by a draw. The id `never` is not drawn.
+    It does so behind every `every`-th token. `whole` rows do not end by a draw.
     """
     vocabulary, device = generator.vocabulary, given.device
     batch, length = given.shape
@@ -247,7 +244,7 @@ def _decode(
     log_probs: list[tuple[Tensor, Tensor]] = []
     goes_on = whole | (given_mask.flip(1).cumsum(1).flip(1) > given_mask.long())  # some later position is given
     all_given = given_mask.all(0).tolist()
-    free = (~(given_mask | goes_on).any(0)).tolist() if never is None else [False] * length
+    free = (~(given_mask | goes_on).any(0)).tolist()
 
     rows = torch.arange(batch, device=device)  # the rows that have not ended: given ones first, then their forks
     num_given = batch
@@ -263,7 +260,6 @@ def _decode(
                 all_given=all_given[t] and len(rows) == num_given,
                 free=free[t],
                 eos=vocabulary.eos,
-                never=never,
                 temperature=temperature,
                 scored=not num_forks,
             )
@@ -295,7 +291,7 @@ def _decode(
 
 @dataclass(frozen=True)
 class _Choice:
-    """What decides the next token of each live row; `free` where none is given and none forbidden."""
+    """What decides the next token of each live row; `free` where none is given and none must go on."""
 
     given: Int[Tensor, " R"]
     is_given: Bool[Tensor, " R"]
@@ -303,7 +299,6 @@ class _Choice:
     all_given: bool
     free: bool
     eos: int | None
-    never: int | None
     temperature: float
     scored: bool
 
@@ -319,9 +314,6 @@ class _Choice:
             if self.eos is not None:
                 allowed = logits.clone()
                 allowed[:, self.eos].masked_fill_(self.goes_on[part], -torch.inf)
-            if self.never is not None:
-                allowed = allowed.clone()
-                allowed[:, self.never] = -torch.inf
             token = torch.where(self.is_given[part], token, draw(allowed)[0])
         if not self.scored:
             return token, logits.new_zeros(len(token))
@@ -352,11 +344,13 @@ def rows_at_once(vocab_size: int, device: torch.device) -> int:
     return max(1, _LOGITS_AT_ONCE[device.type == "cpu"] // vocab_size)
 
 
-def score(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Decoded:
-    """Return the log-probability of each token of padded sequences; nothing is drawn."""
+def score(
+    generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0, context: Any = None
+) -> Decoded:
+    """Return the log-probability of each token of padded sequences, given their context; nothing is drawn."""
     real = tokens != generator.vocabulary.pad
     given = tokens.masked_fill(~real, 0)  # any id that can be read
-    decoded = decode(generator, given, torch.ones_like(real), temperature=temperature)
+    decoded = decode(generator, given, torch.ones_like(real), temperature=temperature, context=context)
     return Decoded(tokens, decoded.log_probs * real, real)
 
 

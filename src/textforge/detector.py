@@ -29,6 +29,7 @@ from textforge.losses import discriminator_loss
 from textforge.metrics.divergence import divergences
 from textforge.nets.judgement import Judgement
 from textforge.nets.text_cnn import TextCNN
+from textforge.options import from_json
 from textforge.oracles import Oracle
 from textforge.resampling import resample
 from textforge.run import derive, finite, load_checkpoint, save_checkpoint, write_atomic
@@ -98,6 +99,16 @@ class Detector:
         return self.scale * torch.cat([self._judge(part).logits for part in tokens.split(CHUNK)]) + self.shift
 
 
+def parted(task: Task) -> tuple[Task, Corpus]:
+    """Return a task to fit a detector on, and text that the fit does not see: the test text, or a third of the held-out
+    text where there is none.
+    """
+    if task.test is not None:
+        return task, task.test
+    place = np.arange(len(task.valid))
+    return replace(task, valid=task.valid.take(place[place % 3 > 0])), task.valid.take(place[::3])
+
+
 def fit(
     generator: Generator,
     task: Task,
@@ -118,8 +129,8 @@ def fit(
     require_temperature(temperature)
     if len(task.valid) < LEAST:
         raise UserError(
-            f"a detector needs {LEAST} held-out texts to show that it sees anything, and there are {len(task.valid)}; "
-            "train the run with more text or a larger --valid"
+            f"a detector needs {LEAST} held-out texts to show that it sees anything, beside those that judge it, and has "
+            f"{len(task.valid)}; train the run with more text or a larger --valid"
         )
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "detector"))
@@ -312,9 +323,12 @@ def save(detector: Detector, generator: Generator, config: Config, found: dict[s
     write_atomic(folder / "config.json", json.dumps(settings, indent=1).encode() + b"\n")
 
 
-def load(run: Path, generator: Generator, vocabulary: Vocabulary) -> Detector:
-    """Load the detector of a run; raises UserError where there is none, a damaged one, or one of another generator."""
-    again = f"train one: textforge detector {run}"
+def load(run: Path, generator: Generator, vocabulary: Vocabulary, checkpoint: str = "last") -> Detector:
+    """Load the detector of a run; raises UserError where there is none, a damaged one, or one of another generator.
+
+    The error says how to train one against the generator, that of the `checkpoint`.
+    """
+    again = f"train one: textforge detector {run}" + f" --checkpoint {checkpoint}" * (checkpoint != "last")
     try:
         settings = json.loads((run / FOLDER / "config.json").read_bytes())
         if settings["generator"] == fingerprint(generator):
@@ -327,7 +341,7 @@ def load(run: Path, generator: Generator, vocabulary: Vocabulary) -> Detector:
 
 
 def _restored(settings: dict[str, Any], folder: Path, generator: Generator, vocabulary: Vocabulary) -> Detector:
-    config = Config(**{name: _tuples(value) for name, value in settings["config"].items()})
+    config = Config(**{name: from_json(value) for name, value in settings["config"].items()})
     network = TextCNN(
         vocabulary,
         generator.max_length,
@@ -342,7 +356,3 @@ def _restored(settings: dict[str, Any], folder: Path, generator: Generator, voca
         raise WorkError(f"the weights in {folder} do not fit its config.json") from error
     numbers = (float(state[name]) for name in ("scale", "shift", "temperature"))
     return Detector(network.to(device_of(generator)).eval(), *numbers)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from textforge import exporting, methods
 from textforge.constraints import Constraint, constrain, length, log_weights
@@ -20,7 +20,7 @@ from textforge.detector import Detector
 from textforge.detector import load as load_detector
 from textforge.errors import CallError, UserError, WorkError
 from textforge.evaluation import Drawn, draw_texts, spelled, text_log_prob
-from textforge.options import PLAIN, Decode, Options, Strategy
+from textforge.options import PLAIN, Decode, Options, Strategy, from_json
 from textforge.point_model import PointModel as PointModel
 from textforge.resampling import resample
 from textforge.run import derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
@@ -103,17 +103,20 @@ class Model:
         detector = self.detector() if strategy.judged else None
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "sample")) if seed is not None else torch.seed()
-            if strategy.decode != "ancestral" and num > 0:
+            plain = strategy.decode == "ancestral"
+            if num < 1 or (plain and generator is self.generator):
+                return draw_texts(generator, self.tokenizer, num, temperature=temperature)
+            if not plain:
                 decoded = decode_by(strategy, generator, num, detector=detector, temperature=temperature)
-            elif constraint is not None and not generator.noise_dim and num > 0:
+            elif constraint is None or generator.noise_dim:
+                decoded = sample(generator, num, temperature=temperature)
+            else:
                 decoded = resample(
                     partial(sample, generator, temperature=temperature),
                     partial(log_weights, self.generator, generator, temperature=temperature),
                     num,
                     candidates=strategy.candidates,
                 )
-            else:
-                return draw_texts(generator, self.tokenizer, num, temperature=temperature)
             if not generator.noise_dim:
                 decoded = score(self.generator, decoded.tokens, temperature=temperature)
             return spelled(decoded, generator, self.tokenizer)
@@ -122,7 +125,7 @@ class Model:
         """Load the detector that `textforge detector` trained against this model; raises UserError where none is."""
         if self.folder is None:
             raise UserError("a detector lies in the folder of a run; train with out=, and load the model from there")
-        return load_detector(self.folder, self.generator, self.tokenizer.vocabulary)
+        return load_detector(self.folder, self.generator, self.tokenizer.vocabulary, self.checkpoint)
 
     def log_prob(self, texts: Sequence[Text]) -> Float[np.ndarray, "N"]:
         """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`.
@@ -145,16 +148,12 @@ class Model:
             raise UserError(f"this {self.settings['method']} model has no discriminator; train a method that has one")
         if not texts:
             return np.empty(0)
-        discriminator, corpus = self.networks["discriminator"], self._encoded(texts)
-        width = self.generator.max_length
-        parts = []
+        discriminator, parts = self.networks["discriminator"], []
         with evaluating(discriminator):
-            for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
-                tokens = corpus.batch(rows, width + 1).tokens
-                tokens = tokens[:, :width]
+            for tokens in self._batches(texts):
                 opinion = discriminator(tokens).logits.sigmoid()
                 if opinion.dim() == 2:  # one a position
-                    real = tokens != corpus.vocabulary.pad
+                    real = tokens != self.tokenizer.vocabulary.pad
                     opinion = (opinion * real).sum(1) / real.sum(1)
                 parts.append(opinion)
         return torch.cat(parts).double().numpy()
@@ -163,9 +162,8 @@ class Model:
         """Return the detector's probability of each text being real, where half of all texts are."""
         if not texts:
             return np.empty(0)
-        corpus, width = self._encoded(texts), self.generator.max_length
-        tokens = corpus.batch(np.arange(len(corpus)), width + 1).tokens[:, :width]
-        return (detector or self.detector()).logits(tokens).sigmoid().double().cpu().numpy()
+        logits = (detector or self.detector()).logits
+        return torch.cat([logits(tokens).sigmoid() for tokens in self._batches(texts)]).double().cpu().numpy()
 
     def infill(
         self,
@@ -216,7 +214,8 @@ class Model:
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "infill")) if seed is not None else torch.seed()
             rows = torch.tensor(row).repeat(num, 1)
-            return infill(self.generator, rows, temperature=temperature, never=vocabulary.unk)
+            filled = infill(constrain(self.generator, length(vocabulary), row), rows, temperature=temperature)
+            return score(self.generator, filled.tokens, temperature=temperature, context=rows)
 
     def _known(self, text: str) -> list[int]:
         """Encode what stands around blanks, in which an unknown symbol would be lost."""
@@ -261,6 +260,12 @@ class Model:
         files = exporting.onnx_files(self.generator, self.tokenizer, method=self.settings["method"])
         exporting.write_folder(Path(folder), files)
         return Path(folder)
+
+    def _batches(self, texts: Sequence[Text]) -> Iterator[Int[Tensor, "B T"]]:
+        """Yield the texts as padded ids, as wide as the generator writes: an `eos` beyond is not read."""
+        corpus, width = self._encoded(texts), self.generator.max_length
+        for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
+            yield corpus.batch(rows, width + 1).tokens[:, :width]
 
     def _encoded(self, texts: Sequence[Text]) -> Corpus:
         require_many(texts)
@@ -364,7 +369,7 @@ def _require(file: Path, settings: Mapping[str, Any], kinds: Mapping[str, type])
 
 def stored_config(settings: Mapping[str, Any]) -> Any:
     """Rebuild the method's config from settings that were read from JSON."""
-    fields = {name: _tuples(value) for name, value in settings["config"].items()}
+    fields = {name: from_json(value) for name, value in settings["config"].items()}
     return methods.configure(settings["method"], settings["preset"], fields)
 
 
@@ -373,10 +378,6 @@ def fingerprint(corpus: Corpus) -> str:
     digest = hashlib.sha256(corpus.offsets.tobytes())
     digest.update(corpus.flat.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def as_json(value: object) -> bytes:

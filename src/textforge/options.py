@@ -66,6 +66,11 @@ def _in_full(data: str) -> str:
     return f"{kind}:{Path(file).resolve()}" if colon and Path(file).exists() else data
 
 
+def from_json(value: Any) -> Any:
+    """Return a field's value as it was before JSON made lists of its tuples."""
+    return tuple(map(from_json, value)) if isinstance(value, list) else value
+
+
 def require_types(kind: type, values: Mapping[str, Any]) -> None:
     """Raise CallError for a value that is not of the type of its field in the dataclass `kind`; an int is a float."""
     # Here, because it is slow: arguments have their types from the parser, values of programs and files have not.

@@ -1,20 +1,20 @@
-"""Other distributions from a trained generator: at a temperature, truncated to its likeliest tokens, behind a prefix.
+"""Other distributions from a trained generator: at a temperature, or truncated to its likeliest tokens.
 
-Each function but the last wraps a generator into a generator, so that all that works with one works with the other,
+Each function wraps a generator into a generator, so that all that works with one works with the other,
 and wrappers can be put around each other. The outer one sees what the inner one makes: the usual truncation at a
 temperature is `top_p(tempered(generator, 0.7), 0.9)`, drawn from at temperature 1. A temperature given to `sample`
 applies to what all wrappers have left; for `top_k` the order makes no difference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from textforge.decoding import Decoded, Generator, State, decode, device_of, require_temperature
-from textforge.errors import CallError, UserError
+from textforge.decoding import Generator, State, require_temperature
+from textforge.errors import CallError
 
 LIKELIEST = 64
 """How many tokens are looked at for a nucleus, and all where these are not enough: sorting them takes long."""
@@ -79,23 +79,3 @@ def top_p(generator: Generator, p: float) -> Generator:
         return logits.masked_fill(probs < likeliest.gather(1, last), -torch.inf)
 
     return generator if p == 1 else _Shaped(generator, keep)
-
-
-def prompted(generator: Generator, prefix: Sequence[int], num: int, *, temperature: float = 1.0) -> Decoded:
-    """Continue a prefix of ids `num` times, as one batch; the log-probabilities are those of the whole sequences.
-
-    A generator that looks at the text around blanks is shown the prefix and blanks behind it. Raises UserError for a
-    prefix that leaves nothing to write, and for a generator driven by noise, whose noise no prefix tells.
-    """
-    vocabulary, length = generator.vocabulary, generator.max_length
-    if generator.noise_dim:
-        raise UserError("a generator driven by noise writes whole texts and continues none; use one with a likelihood")
-    if len(prefix) >= length:
-        raise UserError(f"the prefix has {len(prefix)} tokens and a whole text at most {length}; shorten it")
-    if not all(0 <= i < vocabulary.vocab_size and i != vocabulary.eos for i in prefix):
-        raise UserError(f"the prefix {list(prefix)} holds ids that no text goes on behind; give ids of symbols only")
-    row = [*prefix, *[vocabulary.pad] * (length - len(prefix))]
-    given = torch.tensor(row, device=device_of(generator)).expand(num, -1)
-    given_mask = given != vocabulary.pad
-    context = given.masked_fill(~given_mask, vocabulary.mask)
-    return decode(generator, given, given_mask, temperature=temperature, context=context)

@@ -60,7 +60,7 @@ def _require_meaning(
     if temperature != detector.temperature:
         raise UserError(
             f"the detector knows samples of temperature {detector.temperature:g}, not {temperature:g}; sample at the "
-            f"former, or train it anew: textforge detector --temperature {temperature:g}"
+            f"former, or train it anew: textforge detector RUN --temperature {temperature:g}"
         )
     return detector.logits
 

@@ -16,8 +16,8 @@ from textforge.cli.parsing import parse
 class DetectorOptions:
     """Train a discriminator against a run that has ended, say what it sees, and keep it in the run's folder.
 
-    It learns the run's training text and is calibrated on its held-out text; `sample --decode resample` and `score` use
-    it.
+    It learns the run's training text, is calibrated on its held-out text, and judged on its test text, or on a third of
+    the held-out text that is kept back. `sample --decode resample` and `score` use it.
     """
 
     run: Annotated[Path, Positional]
@@ -41,7 +41,8 @@ def detector_command(arguments: Sequence[str]) -> None:
     from textforge.run import finite
 
     model = load_text_model(options.run, options.checkpoint)
-    task, G, console, config = own_task(model), model.generator, progress(), detector.Config()
+    task, unseen = detector.parted(own_task(model))
+    G, console, config = model.generator, progress(), detector.Config()
     console.print("held-out log-loss by passes over the training text (.6931: it sees nothing)")
     found = detector.fit(
         G,
@@ -51,7 +52,7 @@ def detector_command(arguments: Sequence[str]) -> None:
         seed=options.seed,
         told=lambda epoch, loss: console.print(f"  {epoch}/{config.epochs}  {loss:.4f}"),
     )
-    metrics = detector.judge(found, G, task.valid if task.test is None else task.test, seed=options.seed)
+    metrics = detector.judge(found, G, unseen, seed=options.seed)
     detector.save(found, G, config, metrics, options.run)
     rows = [Row("detector", metrics)]
     if task.oracle is not None and not G.noise_dim:
@@ -64,4 +65,5 @@ def detector_command(arguments: Sequence[str]) -> None:
     for part in (rows[:1], rows[1:]):
         if part:
             print_table(str(options.run), part, [name for name in part[0].metrics if not name.endswith("_se")])
-    print(f"\nuse it: textforge sample {options.run} --decode resample")
+    at = f" --checkpoint {options.checkpoint}" * (options.checkpoint != "last")
+    print(f"\nuse it: textforge sample {options.run}{at} --decode resample")

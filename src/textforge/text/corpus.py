@@ -226,6 +226,12 @@ class Corpus:
             digests += blake2b(self.flat[start:end].tobytes(), digest_size=8).digest()
         return np.unique(np.frombuffer(bytes(digests), np.int64), return_counts=True)[1].astype(np.int64)
 
+    def take(self, indices: Int[np.ndarray, " M"]) -> "Corpus":
+        """Return the sequences at the indices as a corpus of their own."""
+        parts = [self.flat[self.offsets[i] : self.offsets[i + 1]] for i in indices.tolist()]
+        offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        return Corpus(np.concatenate(parts), offsets, self.vocabulary)
+
     def batch(self, indices: Int[np.ndarray, " B"], width: int | None) -> Batch:
         """Return the sequences at the indices, padded to `width`, or to the longest of them."""
         starts = self.offsets[indices]
