@@ -407,6 +407,8 @@ def test_symbols_must_be_known_and_bounds_in_order() -> None:
     for bounds in ({"at_least": 3, "at_most": 2}, {"at_least": -1}, {"exactly": -1}):
         with pytest.raises(CallError, match="give bounds from 0 in order"):
             length(v, **bounds)
+    with pytest.raises(UserError, match="bound the length lower"):
+        length(v, at_least=10**12)
     with pytest.raises(CallError, match="at least one"):
         all_of()
 

@@ -143,6 +143,8 @@ def test_overlong_forms_and_surrogates_are_refused(text: str) -> None:
         ("a(", "is no regular expression: missing \\)"),
         ("*", "is no regular expression: nothing to repeat"),
         ("a{2000}", "more than 1,000 states"),
+        ("a{5000000000}", "repeats too often"),
+        ("(" * 5000 + ")" * 5000, "nested too deeply"),
         ("(a|b)*a(a|b){20}", "more than 1,000 states"),
     ],
 )

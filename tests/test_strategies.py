@@ -227,6 +227,7 @@ def test_prompts_and_bans_in_python(mle: Trained) -> None:
     drawn = model.draw(20, seed=0, prompt="a small", constraint=forbidden)
     assert all(text.startswith("a small") and "cat" not in text.split() for text in drawn.texts)
     for asked in (drawn, model.draw(20, seed=0, prompt="a small")):
+        assert asked.log_prob is not None
         own = log_prob(model.generator, asked.tokens).double()
         np.testing.assert_allclose(asked.log_prob, own, rtol=1e-5, err_msg="the prompt counts, too")
     rows = torch.tensor([[*vocabulary.encode(text.split()), vocabulary.eos] for text in ["a cat", "a dog"]])

@@ -187,7 +187,10 @@ def _bytes_of_characters() -> Mapping[str, int]:
 
 
 def _free(vocabulary: Vocabulary, num_states: int) -> Int[np.ndarray, "S V"]:
-    """Return moves in which every symbol leads from each state to itself."""
+    """Return moves in which every symbol leads from each state to itself; raises UserError for too many."""
+    if num_states * vocabulary.vocab_size > MAX_ENTRIES:
+        most = MAX_ENTRIES // vocabulary.vocab_size
+        raise UserError(f"the constraint needs {num_states} states, and {most} are possible; bound the length lower")
     moves = np.full((num_states, vocabulary.vocab_size), NONE)
     moves[:, : len(vocabulary.symbols)] = np.arange(num_states)[:, None]
     return moves

@@ -129,8 +129,8 @@ def fit(
     require_temperature(temperature)
     if len(task.valid) < LEAST:
         raise UserError(
-            f"a detector needs {LEAST} held-out texts to show that it sees anything, beside those that judge it, and has "
-            f"{len(task.valid)}; train the run with more text or a larger --valid"
+            f"a detector needs {LEAST} held-out texts to show that it sees anything, beside those that judge it, and "
+            f"has {len(task.valid)}; train the run with more text or a larger --valid"
         )
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, "detector"))

@@ -97,13 +97,15 @@ def pattern_reader(pattern: str, characters: Int[np.ndarray, " C"]) -> Reader:
     `(?s)` and `(?a)` may stand in front. Raises UserError for all else: references, conditions on what stands around a
     place, atomic groups.
     """
+    thompson = _Thompson()
     try:
         flags = re.compile(pattern).flags
+        start = _choice(_pieces(pattern))(thompson, 0)
     except re.error as error:
         raise UserError(f"{pattern!r} is no regular expression: {error}; mend it") from None
-    pieces = _pieces(pattern)
-    thompson = _Thompson()
-    return _determinise(thompson, _choice(pieces)(thompson, 0), characters, flags)
+    except (OverflowError, RecursionError):
+        raise UserError(f"{pattern!r:.80} repeats too often or is nested too deeply; make it simpler") from None
+    return _determinise(thompson, start, characters, flags)
 
 
 def grammar_reader(oracle: GrammarOracle, characters: Int[np.ndarray, " C"]) -> Reader:

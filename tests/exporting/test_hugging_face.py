@@ -142,7 +142,7 @@ def test_damage_is_told(name: str, change: Any, reason: str, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = model("mle")
     folder = run.export(tmp_path / "export")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -153,9 +153,13 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (tmp_path / "empty").mkdir()
     run.export(tmp_path / "empty")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run.export(".")
+    textforge.load(tmp_path / "here")
     with pytest.raises(WorkError, match="could not be written"):
         run.export(tmp_path / "file" / "below")
-    assert {path.name for path in tmp_path.iterdir()} == {"export", "file", "empty"}
+    assert {path.name for path in tmp_path.iterdir()} == {"export", "file", "empty", "here"}
 
 
 def test_an_export_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

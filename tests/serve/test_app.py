@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from textforge.serve import application
 from textforge.serve.app import page
 from textforge.serve.asked import BODY, CHARACTERS, CHOICES, NAMED, NUM
 from textforge.serve.guard import ANSWERED, answers_to
-from textforge.serve.turn import Busy, Turn
+from textforge.serve.turn import Busy, Rate, Turn
 from textforge.serve.words import LANGUAGES, WORDS
 
 STATIC = Path(__file__).parents[2] / "src" / "textforge" / "serve" / "static"
@@ -155,6 +156,9 @@ def test_what_is_no_json_is_refused(client: TestClient) -> None:
         assert "not JSON" in client.post("/api/draw", content=body, headers=as_json).json()["error"]
     nan = client.post("/api/draw", content=b'{"run": 0, "temperature": NaN}', headers=as_json)
     assert "not nan" in nan.json()["error"]
+    half = client.post("/api/draw", content=b'{"run": 0, "text": "a \\ud800 man"}', headers=as_json)
+    assert half.status_code == 400
+    assert "does not know" in half.json()["error"]
     form = client.post("/api/draw", content=b'{"run": 0}', headers={"content-type": "text/plain"})
     assert form.status_code == 415
     assert client.post("/api/draw", content=b" " * (BODY + 1), headers=as_json).status_code == 413
@@ -162,8 +166,11 @@ def test_what_is_no_json_is_refused(client: TestClient) -> None:
 
 def test_what_costs_too_much_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(draw(client, num=2, strategy={"decode": "mcts", "simulations": 3})["samples"]) == 2
+    search = {"run": 0, "num": 2, "strategy": {"decode": "mcts", "simulations": 3}}
+    monkeypatch.setattr("textforge.serve.drawing.STEPS", 10)
+    assert "ask for fewer simulations" in refused(client, search)
     monkeypatch.setattr("textforge.serve.drawing.WORK", 100)
-    assert "ask for fewer" in refused(client, {"run": 0, "num": 2, "strategy": {"decode": "mcts", "simulations": 3}})
+    assert "ask for fewer texts" in refused(client, search)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +182,17 @@ def test_what_is_not_there(client: TestClient, address: str) -> None:
     assert reply.status_code in (400, 404)
     assert reply.json()["error"]
     assert "import" not in reply.text
+
+
+def test_of_paths_only_the_last_part_is_told(runs: list[Path], tmp_path: Path) -> None:
+    for number in (1, 2):
+        shutil.copytree(runs[0], tmp_path / str(number) / "mine")
+    (tmp_path / "2" / "mine" / "detector" / "config.json").write_text("{}")
+    with TestClient(application([tmp_path / str(i) / "mine" for i in (1, 2)]), base_url=HOME) as client:
+        assert [run["name"] for run in client.get("/api/runs").json()] == ["mine (1)", "mine (2)"]
+        why = client.get("/api/runs/1").json()["why"]
+    assert "detector of mine is damaged" in why
+    assert str(tmp_path) not in why
 
 
 def test_only_runs_are_served(tmp_path: Path) -> None:
@@ -270,6 +288,25 @@ def test_too_many_are_sent_away_and_told_when_to_come_back(runs: list[Path]) -> 
                 assert int(reply.headers["retry-after"]) >= 1
             assert client.get("/api/runs").status_code == 200  # nothing is computed for it
         assert client.post("/api/draw", json={"run": 0}).status_code == 200
+
+
+def test_requests_have_a_rate(runs: list[Path]) -> None:
+    now = 0.0
+    rate = Rate(per_second=2, at_once=3, clock=lambda: now)
+
+    def answered(client: TestClient, num: int) -> list[int]:
+        return [client.get("/api/runs").status_code for _ in range(num)]
+
+    with TestClient(application(runs, rate=rate), base_url=HOME) as client:
+        assert answered(client, 5) == [200, 200, 200, 429, 429]
+        now += 1
+        assert answered(client, 3) == [200, 200, 429]
+        now += 100
+        assert answered(client, 4) == [200, 200, 200, 429], "an idle hour allows no greater burst"
+        for address in ("/api/runs/0/training", "/api/runs/0"):
+            assert client.get(address).status_code == 429
+        assert client.post("/api/draw", json={"run": 0}).status_code == 429
+        assert client.get("/").status_code == 200, "the page itself costs nothing"
 
 
 def test_turns_are_taken_one_at_a_time_and_only_some_may_wait() -> None:

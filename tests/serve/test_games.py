@@ -88,6 +88,20 @@ def test_old_games_are_forgotten() -> None:
     assert games.round(names[1], real, write)
 
 
+def test_games_that_are_played_outlive_those_that_are_only_begun() -> None:
+    games = Games()
+    played = games.begin(NewGame([0]))
+    games.round(played, real, write)
+    games.guess(played, 0)
+    idle = games.begin(NewGame([0]))
+    for _ in range(3 * MOST):
+        last = games.begin(NewGame([0]))
+    assert games.round(played, real, write)
+    assert games.round(last, real, write)
+    with pytest.raises(CallError, match="begin a new one"):
+        games.round(idle, real, write)
+
+
 def test_real_texts_are_the_held_out_ones_as_the_model_spells_them(runs: list[Path]) -> None:
     assert set(Shelf(runs).held_out(0)) == set(LINES[::2])
 

@@ -80,6 +80,12 @@ def test_min_count_and_max_size_bound_the_symbols() -> None:
     assert train("char", texts, max_size=2).vocabulary.symbols == (" ", "a")
 
 
+def test_bpe_refuses_half_a_character(bpe: Tokenizer) -> None:
+    for read in (bpe.encode, bpe.split):
+        with pytest.raises(UserError, match="holds half a character"):
+            read("a \ud800")
+
+
 def test_bpe_merges_what_is_frequent(bpe: Tokenizer) -> None:
     vocabulary = bpe.vocabulary
     assert len(vocabulary.symbols) <= 300

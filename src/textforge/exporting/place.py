@@ -17,7 +17,7 @@ def require_free(folder: Path) -> None:
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the files into a new folder, which appears when it is whole; raises UserError where something is there."""
-    require_free(folder)
+    require_free(folder := folder.resolve())  # "." has no name
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     with writing(folder):
         partial.mkdir(parents=True)

@@ -20,30 +20,37 @@ from textforge.serve.guard import Guard
 from textforge.serve.routes import Place
 from textforge.serve.shelf import Shelf
 from textforge.serve.training import training, version
-from textforge.serve.turn import Busy, Turn
+from textforge.serve.turn import Busy, Rate, Turn
 from textforge.serve.words import LANGUAGES, WORDS
 
 FOLDER = Path(__file__).parent
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(folders: Sequence[Path], *, host: str = "127.0.0.1", turn: Turn | None = None) -> ASGIApp:
+def application(
+    folders: Sequence[Path], *, host: str = "127.0.0.1", turn: Turn | None = None, rate: Rate | None = None
+) -> ASGIApp:
     """Return the application that serves some runs at a host.
 
     Raises UserError for a folder that holds no run. Models are loaded when they are first asked for.
     """
-    place = Place(Shelf(folders), turn or Turn())
+    place = Place(Shelf(folders), turn or Turn(), rate or Rate())
     html = page()
+    seen: dict[Path, tuple[str, Any]] = {}
 
     async def root(request: Request) -> Response:
         return HTMLResponse(html)
 
     async def watch(request: Request) -> Response:
         folder = place.shelf.folder(request.path_params["run"])
-        tag = f'"{version(folder)}"'
+        place.rate.take()
+        now = version(folder)
+        tag = f'"{now}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"etag": tag})
-        return JSONResponse(await run_in_threadpool(training, folder), headers={"etag": tag})
+        if folder not in seen or seen[folder][0] != now:
+            seen[folder] = now, await run_in_threadpool(training, folder)
+        return JSONResponse(seen[folder][1], headers={"etag": tag})
 
     def post(path: str, endpoint: Endpoint) -> Route:
         return Route(path, endpoint, methods=["POST"])
@@ -85,6 +92,7 @@ def _told(place: Place, function: Callable[..., Any]) -> Endpoint:
     """Answer with what the function returns, in a thread of its own, for the values in the path."""
 
     async def endpoint(request: Request) -> Response:
+        place.rate.take()
         return JSONResponse(await run_in_threadpool(function, place, **request.path_params))
 
     return endpoint
@@ -94,6 +102,7 @@ def _asked(place: Place, kind: type[Any], function: Callable[..., Any]) -> Endpo
     """Answer likewise to a request of this kind."""
 
     async def endpoint(request: Request) -> Response:
+        place.rate.take()
         wish = asked.read(kind, await _body(request))
         return JSONResponse(await run_in_threadpool(function, place, wish, **request.path_params))
 

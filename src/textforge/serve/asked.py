@@ -20,6 +20,8 @@ CHOICES = {"k": 1_000_000, "width": 64, "candidates": 64, "simulations": 200}
 """The greatest settings of a strategy."""
 WORK = 4_000_000
 """Tokens that one request may cost to draw."""
+STEPS = 60_000
+"""Steps of the generator, one behind the other, that one request may cost: about a minute of a small one."""
 TEMPERATURES = (0.01, 10.0)
 LARGEST_SEED = 2**53 - 1
 """Beyond it, JavaScript does not know whole numbers exactly."""
@@ -73,6 +75,11 @@ class Draw:
             case _:
                 rows = self.num
         return rows * max_length
+
+    def steps(self, max_length: int) -> int:
+        """Return about how many steps follow each other: for a tree search a roll-out, half a text, a simulation."""
+        searches = self.strategy.decode == "mcts"
+        return max_length * (self.strategy.simulations * max_length // 2 if searches else 1)
 
 
 @dataclass(frozen=True)

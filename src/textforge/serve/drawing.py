@@ -5,7 +5,7 @@ from typing import Any
 
 from textforge.errors import UserError
 from textforge.model import Model
-from textforge.serve.asked import BLANK, WORK, Draw
+from textforge.serve.asked import BLANK, STEPS, WORK, Draw
 from textforge.serve.shelf import Loaded
 from textforge.text import Tab, Tokenizer, Word
 from textforge.tokenwise import Token, read
@@ -18,6 +18,8 @@ def draw(loaded: Loaded, asked: Draw) -> dict[str, Any]:
         raise UserError(
             f"that costs about {cost:,} tokens, and {WORK:,} are allowed; ask for fewer texts or candidates"
         )
+    if (steps := asked.steps(model.generator.max_length)) > STEPS:
+        raise UserError(f"that takes about {steps:,} steps, and {STEPS:,} are allowed; ask for fewer simulations")
     settings: dict[str, Any] = {"temperature": asked.temperature, "seed": asked.seed}
     if asked.blanks:
         filled = model.fill(asked.text, asked.num, blank=BLANK, **settings)

@@ -12,7 +12,7 @@ from textforge.metrics.bootstrap import share_interval
 from textforge.serve.asked import NewGame
 
 MOST = 200
-"""Games that are remembered; the oldest are forgotten."""
+"""Games that are remembered; then those that nobody has played are forgotten, and the oldest."""
 ATTEMPTS = 20
 """Draws until a sample differs from the real text beside it."""
 
@@ -48,18 +48,21 @@ class Games:
         """Begin a game; return its name."""
         name = secrets.token_urlsafe(12)
         with self._lock:
+            if len(self._games) == MOST:
+                unplayed = (known for known, game in self._games.items() if not game.guesses)
+                del self._games[next(unplayed, next(iter(self._games)))]
             self._games[name] = Game(asked)
-            while len(self._games) > MOST:
-                del self._games[next(iter(self._games))]
         return name
 
     def round(self, name: str, real: Callable[[int], list[str]], write: Callable[[int, float], str]) -> tuple[str, str]:
         """Return the two texts of the round: the waiting one, so that none can be skipped, or a new one.
 
-        `real` returns the real texts that stand against a run, `write` a sample of it at a temperature.
+        `real` returns the real texts that stand against a run, `write` a sample of it at a temperature. Not meant for
+        two threads at once; guesses may come meanwhile.
         """
         game = self._find(name)
-        if game.waiting is None:
+        now = game.waiting
+        if now is None:
             run = self._chance.choice(game.asked.runs)
             text = self._chance.choice(real(run))
             samples = (write(run, game.asked.temperature) for _ in range(ATTEMPTS))
@@ -67,8 +70,8 @@ class Games:
             if sample is None:
                 raise UserError("this run writes nothing but one text, or nothing at all; play with another one")
             place = self._chance.randrange(2)
-            game.waiting = Round((text, sample) if place == 0 else (sample, text), place, run)
-        return game.waiting.texts
+            now = game.waiting = Round((text, sample) if place == 0 else (sample, text), place, run)
+        return now.texts
 
     def guess(self, name: str, choice: int) -> dict[str, Any]:
         """Take the guess of the waiting round; return the truth, and the score of each run so far."""
@@ -82,9 +85,10 @@ class Games:
         return {"real": now.real, "run": now.run, "score": [_score(game, run) for run in sorted(game.guesses)]}
 
     def _find(self, name: str) -> Game:
-        if name not in self._games:
+        game = self._games.get(name)
+        if game is None:
             raise CallError("this game is over or was never begun; begin a new one")
-        return self._games[name]
+        return game
 
 
 def _score(game: Game, run: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from textforge.serve import drawing
 from textforge.serve.asked import Draw, Guess, NewGame
 from textforge.serve.games import Games
 from textforge.serve.shelf import Shelf, about
-from textforge.serve.turn import Turn
+from textforge.serve.turn import Rate, Turn
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Place:
 
     shelf: Shelf
     turn: Turn
+    rate: Rate
     games: Games = field(default_factory=Games)
 
 

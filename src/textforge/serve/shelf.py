@@ -37,17 +37,17 @@ class Shelf:
         self._held_out: dict[int, list[str]] = {}
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return what stands in the settings of each run; of paths only the last part."""
+        """Return what stands in the settings of each run; of paths only the last part, numbered where two share it."""
         names = [folder.resolve().name for folder in self.folders]
         return [
             {
-                "name": name if names.count(name) == 1 else str(folder),
+                "name": name if names.count(name) == 1 else f"{name} ({number})",
                 "method": settings["method"],
                 "preset": settings["preset"],
                 "data": PurePath(settings["data"]).name or settings["data"],
                 "writes": isinstance(methods.find(settings["method"]), methods.Method),
             }
-            for name, folder, settings in zip(names, self.folders, self._settings, strict=True)
+            for number, (name, settings) in enumerate(zip(names, self._settings, strict=True), 1)
         ]
 
     def folder(self, run: int) -> Path:
@@ -97,7 +97,8 @@ def _load(folder: Path) -> Loaded:
     try:
         return Loaded(model, model.detector(), "")
     except UserError as error:
-        return Loaded(model, None, str(error) if (folder / FOLDER).exists() else "")
+        why = str(error).replace(str(folder), folder.resolve().name)
+        return Loaded(model, None, why if (folder / FOLDER).exists() else "")
 
 
 def _changed(path: Path) -> int:

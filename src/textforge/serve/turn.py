@@ -1,9 +1,9 @@
-"""One computation at a time: a few requests wait for their turn, the others are sent away."""
+"""One computation at a time, and not too many requests: a few wait for their turn, the others are sent away."""
 
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from textforge.errors import WorkError
@@ -20,6 +20,27 @@ class Busy(WorkError):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"the machine is busy with the requests before; try again in {seconds} s")
         self.seconds = seconds
+
+
+class Rate:
+    """So many requests a second in the long run, and `at_once` in a burst."""
+
+    def __init__(
+        self, per_second: float = 20, at_once: float = 200, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_second = per_second
+        self._at_once = self._left = at_once
+        self._clock = clock
+        self._counted = clock()
+
+    def take(self) -> None:
+        """Count a request; raises Busy where there were too many."""
+        now = self._clock()
+        self._left = min(self._at_once, self._left + (now - self._counted) * self._per_second)
+        self._counted = now
+        if self._left < 1:
+            raise Busy(1)
+        self._left -= 1
 
 
 class Turn:

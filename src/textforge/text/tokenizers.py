@@ -159,11 +159,17 @@ class Bpe:
 
     def split(self, text: str) -> list[str]:
         """Return the byte pairs."""
-        return self._model.encode(text).tokens
+        return self._pieces(text).tokens
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the byte pairs."""
-        return self._model.encode(text).ids
+        return self._pieces(text).ids
+
+    def _pieces(self, text: str) -> "tokenizers.Encoding":
+        try:
+            return self._model.encode(text)
+        except TypeError:
+            raise UserError(f"{text!r:.40} holds half a character, which has no bytes; leave it out") from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text whose bytes the ids stand for."""
