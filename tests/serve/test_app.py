@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import textforge
 from textforge.errors import UserError
 from textforge.model import Model
+from textforge.report.render import TEMPLATES
 from textforge.serve import application
 from textforge.serve.app import page
 from textforge.serve.asked import BODY, CHARACTERS, CHOICES, NAMED, NUM
@@ -254,6 +255,7 @@ def test_every_answer_forbids_browsers_what_the_page_does_not_need(client: TestC
 
     check(client.get("/").headers)
     check(client.get("/static/page.js").headers)
+    assert client.get("/static/base.css").text == (TEMPLATES / "base.css").read_text(encoding="utf-8")
     check(client.get("/api/none").headers)
     check(client.post("/api/draw", json={}).headers)
     check(client.get("/", headers={"host": "evil.example"}).headers)
@@ -373,7 +375,8 @@ def test_the_script_makes_text_and_never_markup() -> None:
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function\(|srcdoc|https?://(?!www\.w3)", script
     )
-    assert not re.search(r"@import|url\(", (STATIC / "page.css").read_text(encoding="utf-8"))
+    for sheet in (STATIC / "page.css", TEMPLATES / "base.css"):
+        assert not re.search(r"@import|url\(", sheet.read_text(encoding="utf-8"))
 
 
 def test_both_languages_say_everything_with_the_same_values() -> None:

@@ -9,12 +9,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from textforge.errors import UserError, WorkError
+from textforge.report.render import TEMPLATES
 from textforge.serve import asked, routes
 from textforge.serve.guard import Guard
 from textforge.serve.routes import Place
@@ -24,6 +25,8 @@ from textforge.serve.turn import Busy, Rate, Turn
 from textforge.serve.words import LANGUAGES, WORDS
 
 FOLDER = Path(__file__).parent
+BASE = TEMPLATES / "base.css"
+"""What the page shares with reports."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -40,6 +43,9 @@ def application(
 
     async def root(request: Request) -> Response:
         return HTMLResponse(html)
+
+    async def base(request: Request) -> Response:
+        return FileResponse(BASE)
 
     async def watch(request: Request) -> Response:
         folder = place.shelf.folder(request.path_params["run"])
@@ -65,6 +71,7 @@ def application(
             post("/api/games", _asked(place, asked.NewGame, routes.begin)),
             post("/api/games/{game}/round", _told(place, routes.next_round)),
             post("/api/games/{game}/guess", _asked(place, asked.Guess, routes.guess)),
+            Route("/static/base.css", base),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         exception_handlers={
