@@ -1,11 +1,11 @@
-"""Does generated text help a classifier where a class has few examples? One generator a class, against plain copies.
+"""Does generated text help a classifier where a class has few examples? Texts of a class on demand, against copies.
 
     python examples/augmentation.py labelled.tsv
 
 Each line of labelled.tsv is a label, a tab, and a text. In every round a new small and lopsided training set is drawn.
 The classifier, naive Bayes on words and pairs of words, learns it as it is, with its small classes filled up by copies,
-and filled up by a generator of each class. All else is the test set. What is told is the difference, with an interval
-over rounds; since their test sets overlap, it is rather too short than too long.
+and filled up by a generator that learned all classes and their labels. All else is the test set. What is told is the
+difference, with an interval over rounds; since their test sets overlap, it is rather too short than too long.
 """
 
 import argparse
@@ -75,15 +75,17 @@ def lopsided(data: Sequence[Labelled], many: int, few: int, seed: int) -> tuple[
 def filled(train: Sequence[Labelled], seed: int, settings: dict[str, Any] | None) -> list[Labelled]:
     """The training set with each class as large as the largest: by generated texts, or without settings by copies."""
     sizes = Counter(label for label, _ in train)
-    result = list(train)
+    result, model = list(train), None
+    if settings is not None:
+        model = textforge.fit([text for _, text in train], labels=[label for label, _ in train], seed=seed, **settings)
     for label, size in sizes.items():
         texts, missing = [text for mine, text in train if mine == label], max(sizes.values()) - size
         if not missing:
             continue
-        if settings is None:
+        if model is None:
             more = random.Random(seed).choices(texts, k=missing)
         else:
-            more = textforge.fit(texts, seed=seed, **settings).sample(missing, seed=seed)
+            more = model.sample(missing, label=label, seed=seed)
         result += [(label, text) for text in more]
     return result
 

@@ -19,7 +19,7 @@ if [[ -z $python ]]; then
     exit 1
 fi
 
-packages=(--constraint constraints.txt --editable '.[hf,onnx,serve]' --group dev)
+packages=(--constraint constraints.txt --editable '.[hf,onnx,ray,serve,transformers]' --group dev)
 
 # uv does not read pip's settings. A folder of wheels that pip is told of, for example of a CPU build of torch, must
 # reach it by hand; without one, uv chooses the build of torch that fits this machine.

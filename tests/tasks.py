@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from textforge import methods
 from textforge.decoding import Generator
+from textforge.fitting import with_objective
 from textforge.methods import Method, WorldMethod
 from textforge.nets.mlp import PointGenerator
 from textforge.options import Options
@@ -34,7 +35,7 @@ def text_task(train: list[str] | None = None) -> Task:
 
 def oracle_task(oracle: Oracle, num: int) -> Task:
     """As many sequences of an oracle to train on, and as many to be held out."""
-    lines = {part: oracle.sample(num, seed) for seed, part in enumerate(("train", "valid", "test"))}
+    lines: dict[str, Any] = {part: oracle.sample(num, seed) for seed, part in enumerate(("train", "valid", "test"))}
     corpora: dict[str, Any] = {
         part: encode(texts, oracle.tokenizer, max_length=oracle.max_length)[0] for part, texts in lines.items()
     }
@@ -124,7 +125,8 @@ def observed(folder: Path, task: Task | WorldTask, *, seed: int = 0, **settings:
 
 
 def train(method: Method | WorldMethod, config: Any, task: Task | WorldTask, run: Run) -> Generator | PointGenerator:
-    """Train a method on a task of its kind."""
+    """Train a method on a task of its kind, with the objective that its config may name."""
+    config, task = with_objective(config, task)
     match task:
         case Task():
             assert isinstance(method, Method)

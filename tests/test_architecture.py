@@ -57,11 +57,13 @@ def test_importing_the_package_loads_no_torch() -> None:
     assert not loaded & {"torch", "numpy", "lightning_fabric", "tyro", "rich"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["methods", "--help"], ["sample", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["methods", "--help"], ["sample", "--help"], ["sweep", "--help"]], ids=" ".join
+)
 def test_help_loads_no_torch(arguments: list[str]) -> None:
     loaded = imported_by("-m", "textforge", *arguments)
     assert "textforge.cli" in loaded
-    assert not loaded & {"torch", "lightning_fabric", "tensorboard"}
+    assert not loaded & {"torch", "lightning_fabric", "ray", "tensorboard"}
 
 
 def test_public_names_are_found_and_no_others() -> None:

@@ -90,7 +90,7 @@ CASES: dict[str, tuple[int, str]] = {
     f"{NEW} --patience x": (2, "^--patience cannot be 'x'"),
     f"{NEW} --seed -1": (2, "^--seed must be at least 0, not -1"),
     f"{NEW} --max-length 0": (2, "^--max-length must be at least 1, not 0"),
-    f"{NEW} --tokenizer wrd": (2, "invalid choice 'wrd' for argument '--tokenizer'. Expected one of .*'word'"),
+    f"{NEW} --tokenizer wrd": (2, "there is no tokenizer 'wrd'; use word, .*; did you mean 'word'?"),
     f"{NEW} --device tpu": (2, "invalid choice 'tpu'"),
     f"{NEW} --device cuda": (1, "device 'cuda'.* use --device cpu"),
     "train seqgan --d-windows 3 --out new": (2, "--d-windows cannot be '3'"),

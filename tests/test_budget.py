@@ -15,7 +15,7 @@ from tasks import text_task
 import textforge
 from textforge import budget, methods
 from textforge.budget import Pace, shortened, sized, within
-from textforge.errors import CallError
+from textforge.errors import CallError, UserError
 from textforge.options import Options
 from textforge.task import Task, load_world
 
@@ -175,6 +175,16 @@ def test_a_program_with_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cut to --steps 2 instead of 6" in model.notes[-1]
 
 
+def test_a_folder_that_is_taken_is_refused_before_anything_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = slow(monkeypatch, TINY)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="already holds a model"):
+        textforge.fit(SENTENCES, method="mle", preset="tiny", minutes=1, out=tmp_path)
+    assert not tried
+
+
 def test_the_command_line_with_little_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No method, little time; the run is then like any other: it goes on, and its config can be taken over."""
     tried = slow(monkeypatch, TINY)
@@ -186,6 +196,7 @@ def test_the_command_line_with_little_time(monkeypatch: pytest.MonkeyPatch, tmp_
     config = json.loads((out / "config.json").read_text())["config"]
     assert (config["steps"], config["hidden_dim"], config["lr"]) == (2, 4, 0.5)
     again = call("train", "--resume", "--minutes", 1, "--controls", "none", "--out", out)
+    assert f"--minutes is for a new run: the one in {out} keeps the lengths that it began with" in again.err
     assert again.status == 0, again.err
     assert again.out == said.out
     assert len(tried) == 1, "a run that has begun has its length"

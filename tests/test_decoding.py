@@ -27,7 +27,7 @@ def generator(request: pytest.FixtureRequest, world: World) -> Any:
     return worlds.GENERATORS[request.param](world, 1)
 
 
-def greedy(logits: Tensor) -> tuple[Tensor, Tensor]:
+def greedy(logits: Tensor, uniform: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Take the place of `draw` where a test needs to know what is drawn."""
     return logits.argmax(-1), logits.log_softmax(-1).amax(-1)
 

@@ -26,6 +26,7 @@ from textforge.cli import (
     replicating,
     sampling,
     serving,
+    sweeping,
     training,
     using,
 )
@@ -155,7 +156,18 @@ def read_only(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
         raise Read(parsing.parse(options, rest, command))
 
     with monkeypatch.context() as patch:
-        for module in (comparing, detecting, exporting, finding, replicating, sampling, serving, training, using):
+        for module in (
+            comparing,
+            detecting,
+            exporting,
+            finding,
+            replicating,
+            sampling,
+            serving,
+            sweeping,
+            training,
+            using,
+        ):
             patch.setattr(module, "parse", stop)
         if "--config" in arguments:
             settings = {"method": arguments[1], "preset": "tiny", "data": "captions", "seed": 0, "max_length": 9}

@@ -6,7 +6,7 @@ import pytest
 from command import SENTENCES
 from sklearn.base import clone  # type: ignore[import-untyped, unused-ignore]
 from sklearn.exceptions import NotFittedError  # type: ignore[import-untyped, unused-ignore]
-from sklearn.model_selection import GridSearchCV, cross_val_score  # type: ignore[import-untyped, unused-ignore]
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score  # type: ignore[import-untyped, unused-ignore]
 from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped, unused-ignore]
 from sklearn.utils.validation import check_is_fitted  # type: ignore[import-untyped, unused-ignore]
 
@@ -52,7 +52,7 @@ def test_a_clone_has_the_parameters_and_nothing_learned() -> None:
 
 def test_it_does_what_fit_and_the_model_do() -> None:
     generator = tiny()
-    assert generator.fit(pd.Series([*SENTENCES, None]), y=[0] * 55) is generator
+    assert generator.fit(pd.Series([*SENTENCES, None])) is generator
     model = textforge.fit(SENTENCES, method="mle", preset="tiny", max_length=8)
     assert generator.sample(3, temperature=0.5, seed=1) == model.sample(3, temperature=0.5, seed=1)
     assert generator.score(pd.Series(SENTENCES)) == np.mean(model.log_prob(SENTENCES)) < 0
@@ -62,6 +62,35 @@ def test_lists_of_ids() -> None:
     generator = tiny(steps=1).fit(np.array([[1, 2, 3], [3, 2, 1]] * 10))
     assert generator.score([[1, 2, 3]]) == generator.score(np.array([[1, 2, 3]]))
     assert all(isinstance(sequence, list) for sequence in generator.sample(3, seed=0))
+
+
+def test_without_a_method_it_is_sized_as_fit_sizes() -> None:
+    """Nobody named a method or a preset: both choose the same, and nothing but `fit` knows what."""
+    assert TextGenerator().get_params()["method"] is None
+    fitted = TextGenerator(steps=1, max_length=8).fit(SENTENCES).model_
+    model = textforge.fit(SENTENCES, steps=1, max_length=8)
+    assert fitted.settings["config"] == model.settings["config"]
+    assert fitted.notes == model.notes
+
+
+def test_lists_are_no_texts_to_score() -> None:
+    with pytest.raises(UserError, match="is a list, and this model learned texts"):
+        tiny(steps=1).fit(SENTENCES).score([["a", "red", "cat"]])
+
+
+def test_y_is_labels() -> None:
+    """They are learned, asked for, predicted, and told by the score; those without one are left out."""
+    y = ["quick" if "quick" in text else "slow" for text in SENTENCES]
+    generator = tiny(steps=150, hidden_dim=32, embedding_dim=32, lr=0.02).fit(pd.Series(SENTENCES), np.array(y))
+    assert generator.model_.labels == ("quick", "slow")
+    assert np.mean(["quick" in text for text in generator.sample(50, label="quick", seed=0)]) > 0.8
+    assert (generator.predict(SENTENCES) == y).mean() > 0.8
+    assert generator.score(SENTENCES, y) > generator.score(SENTENCES)
+    assert generator.score(SENTENCES, [*y[:-1], None]) == pytest.approx(generator.score(SENTENCES[:-1], y[:-1]))
+    folds = KFold(2, shuffle=True, random_state=0)  # in order, one of them would lack a label
+    assert cross_val_score(tiny(steps=1), SENTENCES, y, cv=folds).shape == (2,)
+    with pytest.raises(CallError, match="has learned no labels"):
+        tiny(steps=1).fit(SENTENCES).predict(SENTENCES)
 
 
 def test_a_wrong_parameter_is_named_by_fit() -> None:

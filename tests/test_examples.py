@@ -1,7 +1,9 @@
 """The scripts in examples/: each runs with --fast on its own sample and on a file, and judges as it says."""
 
+import itertools
 import json
 import random
+import re
 import runpy
 import sys
 from collections.abc import Callable
@@ -50,7 +52,7 @@ def of(name: str) -> dict[str, Any]:
 
 
 def test_every_script_is_tested() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*FILES, "augmentation", "own_data"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*FILES, "augmentation", "own_data", "reviews"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -144,3 +146,30 @@ def test_augmentation_runs(run: Run, tmp_path: Path) -> None:
     printed = run("augmentation", path, "--fast", "--many", "20", "--few", "8")
     assert printed.count("balanced accuracy") == 3
     assert printed.count(": no gain") + printed.count(": a gain") + printed.count(": a loss") == 2
+
+
+def test_reviews_are_what_they_are_called() -> None:
+    """The parts share no line by place, and a classifier tells the classes of the script's own text apart."""
+    module = of("reviews")
+    data = module["own"](800)
+    parts = module["parted"](data)
+    assert [len(part) for part in parts] == [400, 200, 200]
+    assert sorted(itertools.chain(*parts)) == sorted(data)
+    classifier = module["NaiveBayes"](parts[0])
+    for label in ("praise", "blame", "question"):
+        texts = [text for mine, text in parts[2] if mine == label]
+        assert module["share"](texts, label, classifier) > 0.8
+        others = [text for mine, text in parts[2] if mine != label]
+        assert module["share"](others, label, classifier) < 0.2
+
+
+def test_reviews_run(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    rows = [f"{'ab'[i % 2]}\tthe {['good', 'bad'][i % 2]} {word} {i}\n" for i, word in enumerate(["x", "y"] * 60)]
+    path.write_text("label\ttext\n" + "".join(rows), encoding="utf-8")
+    printed = run("reviews", path, "--fast")
+    assert re.search(r"^labels: '[ab]' \d+, '[ab]' \d+$", printed, re.MULTILINE)
+    for label in "ab":
+        assert re.search(rf"^  {label} +samples +\d+ +[\d.]+% +[\d.]+%$", printed, re.MULTILINE)
+    assert "by the generator: " in printed
+    assert "by naive Bayes on its texts: 100.0%" in printed

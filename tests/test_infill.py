@@ -1,5 +1,6 @@
 """Blanks: what stands around them stays, and each is filled by its conditional; from ids up to the command line."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import textforge
 from textforge.decoding import infill, log_prob
 from textforge.errors import CallError, UserError
 from textforge.model import Model, load_text_model
+from textforge.text import Char
 
 
 def test_blanks_are_filled_by_their_conditionals() -> None:
@@ -71,6 +73,20 @@ def test_each_blank_is_one_token_and_all_else_stays(model: Model) -> None:
     assert all(text.startswith("a small ") for text in model.infill("a small ??", 5, blank="??", seed=1))
     with pytest.raises(CallError, match="0 fillings cannot be drawn"):
         model.infill("___ cat", 0)
+
+
+def test_of_many_candidates_the_text_behind_the_blank_decides_too() -> None:
+    """Against Bayes' rule by hand: how probable each symbol is in the blank, given all that stands around it."""
+    own = Model({"method": "mle"}, Char(ENDING.vocabulary), {"generator": worlds.wide_lstm(ENDING, 1)})
+    scores = own.log_prob(["aba", "bba"])
+    exact = 1 / (1 + math.exp(scores[1] - scores[0]))
+    error = math.sqrt(exact * (1 - exact) / 4000)
+
+    def share(**settings: int) -> float:
+        return own.infill("_ba", 4000, blank="_", seed=0, **settings).count("aba") / 4000
+
+    assert abs(share(candidates=64) - exact) < 4.5 * error
+    assert abs(share() - exact) > 10 * error, "what stands behind a blank makes no difference here"
 
 
 def test_no_blank_is_filled_with_an_unknown_word(model: Model) -> None:

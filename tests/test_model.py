@@ -5,6 +5,7 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from command import ROOT, SENTENCES, lines
 import textforge
 from textforge.errors import CallError, UserError, WorkError
 from textforge.methods import configure
-from textforge.model import Model, fingerprint, load_text_model, read_settings, stored_config
+from textforge.model import Model, load_text_model, read_settings, stored_config
 from textforge.options import Options
 from textforge.task import load_task
 
@@ -106,7 +107,12 @@ def test_discriminator_gives_probabilities(model: Model) -> None:
 
 @pytest.mark.parametrize("use", ["log_prob", "discriminate", "num_tokens"])
 def test_texts_that_cannot_be_scored(model: Model, use: str) -> None:
-    score = {"log_prob": model.log_prob, "discriminate": model.discriminate, "num_tokens": model.num_tokens}[use]
+    uses: dict[str, Callable[[list[str]], object]] = {
+        "log_prob": model.log_prob,
+        "discriminate": model.discriminate,
+        "num_tokens": model.num_tokens,
+    }
+    score = uses[use]
     if use != "num_tokens":
         with pytest.raises(UserError, match=r"text 2 has 40 tokens and the model at most 7"):
             score(["a cat", "a " * 40, "a dog"])
@@ -176,7 +182,7 @@ def test_fit_reads_what_the_command_line_reads(tmp_path: Path, monkeypatch: pyte
     assert settings["valid"] == str(tmp_path / "held.txt")
     task = load_task(Options.of(settings))
     assert len(task.valid) == 4
-    assert fingerprint(task.train) == settings["corpus"]
+    assert task.fingerprint == settings["corpus"]
 
 
 @pytest.mark.parametrize(

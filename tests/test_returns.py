@@ -126,7 +126,7 @@ def test_states_are_held_in_bounds_without_changing_the_values(
     world: World, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the number of roll-outs: the rows in flight are at most `bound`, or one completion a prefix."""
-    monkeypatch.setattr(decoding, "draw", lambda logits: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
+    monkeypatch.setattr(decoding, "draw", lambda logits, _: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
     policy, values, num = worlds.TableGenerator(world, 1), worlds.random_values(world, 2), 12
     whole = monte_carlo_q(policy, world.sequences, world.reward(values), num)
     rows, asked = [], []
@@ -149,7 +149,7 @@ def test_states_are_held_in_bounds_without_changing_the_values(
 
 
 def test_reward_is_asked_in_chunks_without_gradient(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "draw", lambda logits: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
+    monkeypatch.setattr(decoding, "draw", lambda logits, _: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
     policy = worlds.TableGenerator(world, 1)
     values = worlds.random_values(world, 2).requires_grad_()
     sizes = []

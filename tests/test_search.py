@@ -189,7 +189,7 @@ class Choices:
 
 @pytest.fixture
 def greedy_roll_outs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "draw", lambda logits: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
+    monkeypatch.setattr(decoding, "draw", lambda logits, _: (logits.argmax(-1), logits.log_softmax(-1).amax(-1)))
 
 
 def plain_tree_search(

@@ -74,7 +74,7 @@ def judge(model: Model, canaries: Sequence[Canary], samples: Sequence[str], *, s
         fills = [tokenizer.decode(tokenizer.vocabulary.encode(symbols)) for symbols in drawn]
         texts += [canary.text, *(canary.filled(fill) for fill in fills)]
     corpus, counts = encode(texts, tokenizer, max_length=None)
-    if counts.longest > model.generator.max_length + 1:
+    if counts.longest > model.generator.max_length + 1 - bool(model.labels):
         raise UserError(f"a canary is longer than the {model.generator.max_length} tokens that the model can write")
     scores = text_log_prob(model.generator, corpus).reshape(len(canaries), FILLS + 1)
     return exposure(scores[:, 0], scores[:, 1:]) | said

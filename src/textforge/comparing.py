@@ -67,15 +67,21 @@ def _group(target: Path) -> list[Path]:
 
 
 def compare(
-    targets: Sequence[Path], *, ground: Ground | None = None, command: str = "", console: Console | None = None
+    targets: Sequence[Path],
+    *,
+    ground: Ground | None = None,
+    seeds: Mapping[Path, Sequence[Path]] | None = None,
+    command: str = "",
+    console: Console | None = None,
 ) -> Comparison:
     """Put targets side by side: run folders, groups of seeds, and files of samples, which `ground` is needed for.
 
-    Runs must have learnt from one text. A run that was not evaluated yet is evaluated now, in its folder.
+    Runs must have learnt from one text. A run that was not evaluated yet is evaluated now, in its folder. `seeds` are
+    the runs of a group that count, by default all.
     """
     say = console or Console(quiet=True)
     targets = list(_once(targets, say))
-    folders = {target: seeds_of(target) for target in targets if target.is_dir()}
+    folders = {target: (seeds or {}).get(target) or seeds_of(target) for target in targets if target.is_dir()}
     files = [target for target in targets if not target.is_dir()]
     names = _names(targets, folders)
     entries: list[Entry] = []

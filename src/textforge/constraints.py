@@ -20,7 +20,7 @@ from textforge.errors import CallError, UserError, nearest
 from textforge.oracles import grammar
 from textforge.oracles.grammar import GrammarOracle
 from textforge.patterns import EVERY, NONE, Reader, grammar_reader, in_bytes, pattern_reader
-from textforge.text import Bpe, Tokenizer, Vocabulary, Word
+from textforge.text import Bpe, Pretrained, Tokenizer, Vocabulary, Word, plain
 
 MAX_ENTRIES = 1 << 27
 """States times ids of the largest automaton: half a gigabyte."""
@@ -52,11 +52,18 @@ def satisfies(constraint: Constraint, vocabulary: Vocabulary, tokens: Int[Tensor
 def _tables(constraint: Constraint, vocabulary: Vocabulary) -> tuple[Int[Tensor, "S V"], Bool[Tensor, " S"]]:
     """Return the automaton with one more state, the last, so that NONE is an index like any other and leads nowhere.
 
-    So do an unknown word and `eos`.
+    So do an unknown word and `eos`. Where texts have labels it begins with a state of its own, behind which any label
+    leads to the beginning of the text, and no label leads anywhere else.
     """
-    moves = torch.cat([constraint.moves, torch.full_like(constraint.moves[:1], NONE)])
-    moves[:, len(vocabulary.symbols) :] = NONE
-    return moves, torch.cat([constraint.accepting, torch.tensor([False])])
+    moves, accepting, nowhere = constraint.moves, constraint.accepting, torch.full_like(constraint.moves[:1], NONE)
+    moves = torch.cat([moves, nowhere])
+    moves[:, vocabulary.labels.start :] = NONE
+    accepting = torch.cat([accepting, torch.tensor([False])])
+    if vocabulary.num_labels:
+        moves = torch.cat([nowhere, torch.where(moves == NONE, NONE, moves + 1)])
+        moves[0, vocabulary.labels.start : vocabulary.labels.stop] = 1
+        accepting = torch.cat([torch.tensor([False]), accepting])
+    return moves, accepting
 
 
 def banned(vocabulary: Vocabulary, symbols: Iterable[str]) -> Constraint:
@@ -132,8 +139,11 @@ def _both(left: Constraint, right: Constraint) -> Constraint:
 
 def _over_tokens(tokenizer: Tokenizer, read: Callable[[Int[np.ndarray, " C"]], Reader]) -> Constraint:
     """Turn a reader of characters into one of tokens, whose states are those in which a token may end."""
+    num_ids, tokenizer = tokenizer.vocabulary.vocab_size, plain(tokenizer)
     symbols, gap = tokenizer.vocabulary.symbols, " " if isinstance(tokenizer, Word) else ""
-    if isinstance(tokenizer, Bpe):
+    if isinstance(tokenizer, Pretrained) and not tokenizer.in_bytes:
+        raise UserError("the tokens of this pretrained model are not made of bytes; constraints need byte pairs")
+    if isinstance(tokenizer, Bpe | Pretrained):
         byte_of = _bytes_of_characters()
         reader, spelled = in_bytes(read(EVERY)), [[byte_of[c] for c in symbol] for symbol in symbols]
     else:
@@ -152,7 +162,7 @@ def _over_tokens(tokenizer: Tokenizer, read: Callable[[Int[np.ndarray, " C"]], R
         states = np.full(len(symbols), 0 if state == begin else moves[state, space])
         for column in kinds.T:
             states = moves[states, column]
-        return np.pad(states, (0, tokenizer.vocabulary.vocab_size - len(symbols)), constant_values=NONE)
+        return np.pad(states, (0, num_ids - len(symbols)), constant_values=NONE)
 
     states, table = _explored(begin, after)
     return _constraint(table, reader.accepting[np.where(states == begin, 0, states)])

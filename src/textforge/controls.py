@@ -36,14 +36,19 @@ def count_model(lines: Sequence[str], tokenizer: Tokenizer, num: int, max_length
 def configurations(method: str, preset: str, config: Any, which: str) -> Iterator[tuple[str, str, Any]]:
     """Yield the control runs of a method as (name, method, config).
 
-    Maximum likelihood has the preset of the same name where there is one. Of a field `reward` that can be set to what
+    Maximum likelihood has the preset of the same name where there is one, and goes on from the same pretrained model,
+    as pretraining does. Of a field `reward` that can be set to what
     says nothing, there is a control for each such value.
     """
     if which == "none":
         return
     if method != MLE:
         presets = methods.load(MLE).PRESETS
-        yield MLE, MLE, presets.get(preset, presets[Options.preset])
+        control = presets.get(preset, presets[Options.preset])
+        if vars(config).get("pretrained") is not None:
+            own = {name: vars(config)[name] for name in ("pretrained", "lora_rank", "batch_size")}
+            control = dataclasses.replace(control, **own, lr=config.pretrain_lr)
+        yield MLE, MLE, control
     if which == "all":
         choices = get_args(get_type_hints(type(config)).get("reward"))
         for reward in UNINFORMATIVE:

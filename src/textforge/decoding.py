@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textforge import processes, sharding
 from textforge.errors import CallError
 from textforge.text import Vocabulary
 
@@ -110,12 +111,14 @@ def evaluating(*modules: object) -> Iterator[None]:
             part.training = mode
 
 
-def draw(logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
+def draw(
+    logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B 1"] | None = None
+) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
     """Draw one token a row from softmax(logits), by inversion in two levels; return it and its log-probability.
 
-    One uniform number picks a block of tokens by the blocks' sums, and a token inside it. Only these are cumulated, so
-    that the cost is that of the softmax; `torch.multinomial` takes some 15 times longer on a CPU. A token with logit
-    -inf is never drawn.
+    One uniform number, given or drawn, picks a block of tokens by the blocks' sums, and a token inside it. Only these
+    are cumulated, so that the cost is that of the softmax; `torch.multinomial` takes some 15 times longer on a CPU. A
+    token with logit -inf is never drawn.
     """
     probs = logits.softmax(-1)
     rows, size = probs.shape
@@ -124,7 +127,8 @@ def draw(logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], Float[Tensor,
     sums = torch.unflatten(probs[:, :whole], 1, (-1, width)).sum(-1)
     if whole < size:
         sums = torch.cat([sums, probs[:, whole:].sum(-1, keepdim=True)], 1)
-    uniform = torch.rand(rows, 1, dtype=probs.dtype, device=probs.device)
+    if uniform is None:
+        uniform = torch.rand(rows, 1, dtype=probs.dtype, device=probs.device)
     block, rest = _invert(sums, uniform * sums.sum(-1, keepdim=True))
     index = block * width + torch.arange(width, device=probs.device)
     inside = probs.gather(1, index.clamp(max=size - 1)).masked_fill(index >= size, 0)
@@ -231,7 +235,8 @@ def _decode(
 ) -> tuple[Decoded, Int[Tensor, " G"], Int[Tensor, " G"]]:
     """Run the loop. With forks, a given row that goes on behind t starts `num_forks` rows that draw from there.
 
-    It does so behind every `every`-th token. `whole` rows do not end by a draw.
+    It does so behind every `every`-th token. `whole` rows do not end by a draw. Where processes share the work, each
+    holds the states of its own rows and steps these, with the random numbers that they have in one process.
     """
     vocabulary, device = generator.vocabulary, given.device
     batch, length = given.shape
@@ -248,24 +253,32 @@ def _decode(
 
     rows = torch.arange(batch, device=device)  # the rows that have not ended: given ones first, then their forks
     num_given = batch
-    with evaluating(generator):
+    mine = sharding.dealt(rows)  # which live rows are stepped here; None: all
+    with evaluating(generator), sharding.alone():
         state = generator.initial_state(batch, context)
         previous = torch.full((batch,), vocabulary.bos, device=device)
+        if mine is not None:
+            dtype = generator.step(previous[:1], _some(state, rows[:1]))[0].dtype
+            state = _some(state, rows[mine])
         for t in range(length):
             main, others = rows[:num_given], (0, len(rows) - num_given)
+            known = all_given[t] and len(rows) == num_given
+            shared = mine is not None and not known
             choice = _Choice(
                 given=F.pad(given[main, t], others),
                 is_given=F.pad(given_mask[main, t], others),
                 goes_on=F.pad(goes_on[main, t], others),
-                all_given=all_given[t] and len(rows) == num_given,
+                all_given=known,
                 free=free[t],
                 eos=vocabulary.eos,
                 temperature=temperature,
                 scored=not num_forks,
+                uniform=torch.rand(len(rows), 1, dtype=dtype, device=device) if shared else None,
             )
-            previous, scores, state = _advance(generator, previous, state, choice)
+            previous, scores, state = _advance(generator, previous, state, choice, mine)
             tokens[rows, t] = previous
-            log_probs.append((rows, scores))
+            if scores is not None:
+                log_probs.append((rows if mine is None else rows[mine], scores))
             if t + 1 == length:
                 break
             if vocabulary.eos is not None:
@@ -274,19 +287,32 @@ def _decode(
                     break
                 if len(going) < len(rows):
                     num_given = int((going < num_given).sum())
-                    rows, previous = rows[going], previous[going]
-                    state = map_state(lambda leaf, going=going: leaf[going], state)
+                    rows, previous, state = rows[going], previous[going], _some(state, _held(going, mine))
+                    mine = None if mine is None else mine[going]
             if num_forks and num_given and (t + 1) % every == 0:
                 main, parents = rows[:num_given], torch.arange(num_given, device=device).repeat_interleave(num_forks)
                 start = batch + (first_fork[main] + t // every) * num_forks
                 new = (start[:, None] + torch.arange(num_forks, device=device)).flatten()
                 tokens[new, : t + 1] = tokens[rows[parents], : t + 1]
                 rows, previous = torch.cat([rows, new]), torch.cat([previous, previous[parents]])
-                state = map_state(lambda leaf, parents=parents: torch.cat([leaf, leaf[parents]]), state)
+                held = _held(parents, mine)
+                state = map_state(lambda leaf, held=held: torch.cat([leaf, leaf[held]]), state)
+                mine = None if mine is None else torch.cat([mine, mine[parents]])  # a fork stays where its parent is
     scored = torch.zeros(tokens.shape, dtype=log_probs[0][1].dtype, device=device)
     for t, (at, scores) in enumerate(log_probs):
         scored[at, t] = scores
+    if mine is not None and not num_forks:
+        scored = processes.summed(scored)  # a score is 0 but where its row is stepped
     return Decoded(tokens, scored, tokens != vocabulary.pad), row, position
+
+
+def _some(state: State, rows: Int[Tensor, " N"]) -> State:
+    return map_state(lambda leaf: leaf[rows], state)
+
+
+def _held(rows: Int[Tensor, " N"], mine: Bool[Tensor, " R"] | None) -> Int[Tensor, " M"]:
+    """Return at which rows of the state those of the live rows are held that are stepped here."""
+    return rows if mine is None else (mine.cumsum(0) - 1)[rows[mine[rows]]]
 
 
 @dataclass(frozen=True)
@@ -301,39 +327,51 @@ class _Choice:
     eos: int | None
     temperature: float
     scored: bool
+    uniform: Float[Tensor, "R 1"] | None  # the random number of each row; None: it is drawn here
 
-    def __call__(self, logits: Float[Tensor, "r V"], part: slice) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
+    def __call__(
+        self, logits: Float[Tensor, "r V"], part: slice | Int[Tensor, " r"]
+    ) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
         """Return the tokens of some rows and, where asked for, their log-probabilities."""
         if self.temperature != 1:
             logits = logits / self.temperature
+        uniform = None if self.uniform is None else self.uniform[part]
         if self.free:
-            return draw(logits)
+            return draw(logits, uniform)
         token = self.given[part]
         if not self.all_given:
             allowed = logits
             if self.eos is not None:
                 allowed = logits.clone()
                 allowed[:, self.eos].masked_fill_(self.goes_on[part], -torch.inf)
-            token = torch.where(self.is_given[part], token, draw(allowed)[0])
+            token = torch.where(self.is_given[part], token, draw(allowed, uniform)[0])
         if not self.scored:
             return token, logits.new_zeros(len(token))
         return token, logits.gather(1, token[:, None]).squeeze(1) - logits.logsumexp(1)
 
 
 def _advance(
-    generator: Generator, previous: Int[Tensor, " R"], state: State, choice: _Choice
-) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"], State]:
-    """Step every live row, a part at a time: the logits of all at once could be hundreds of MB."""
+    generator: Generator, previous: Int[Tensor, " R"], state: State, choice: _Choice, mine: Bool[Tensor, " R"] | None
+) -> tuple[Int[Tensor, " R"], Float[Tensor, " M"] | None, State]:
+    """Step every live row, or those of `mine`, a part at a time: the logits of all at once could be hundreds of MB.
+
+    Returns the tokens of all, and the scores (None where it steps none) and states of what it steps.
+    """
     size = rows_at_once(generator.vocabulary.vocab_size, previous.device)
-    tokens, scores, states = [], [], []
-    for start in range(0, len(previous), size):
+    own = None if mine is None else mine.nonzero().squeeze(1)
+    tokens, scores, states = [previous[:0]], [], []
+    for start in range(0, len(previous if own is None else own), size):
         part = slice(start, start + size)
-        logits, after = generator.step(previous[part], map_state(lambda leaf, part=part: leaf[part], state))
-        token, score = choice(logits, part)
+        rows = part if own is None else own[part]
+        logits, after = generator.step(previous[rows], map_state(lambda leaf, part=part: leaf[part], state))
+        token, score = choice(logits, rows)
         tokens.append(token)
         scores.append(score)
         states.append(after)
-    return torch.cat(tokens), torch.cat(scores), map_state(lambda *parts: torch.cat(parts), *states)
+    chosen = sharding.assembled(torch.cat(tokens), mine)
+    if not states:
+        return chosen, None, state
+    return chosen, torch.cat(scores), map_state(lambda *parts: torch.cat(parts), *states)
 
 
 _LOGITS_AT_ONCE = {True: 1 << 20, False: 1 << 27}  # on a CPU: about the size of its cache

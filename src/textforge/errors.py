@@ -16,6 +16,10 @@ class WorkError(RuntimeError):
     """The work failed on correct input: a loss that became NaN, a full disk, a damaged checkpoint."""
 
 
+class LostProcess(WorkError):
+    """Another process of the training is gone, and the rest cannot go on without it."""
+
+
 class Interrupted(WorkError):
     """The run was told to stop and has saved its state; the message says how to resume."""
 

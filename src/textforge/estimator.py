@@ -1,14 +1,18 @@
 """A generator in the manners of scikit-learn, without needing it: for its pipelines, searches and cross-validation."""
 
 import inspect
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
+from jaxtyping import Shaped
 
 from textforge.errors import UserError
 from textforge.fitting import fit
 from textforge.model import Model
 from textforge.text import collect
+from textforge.text.items import SEPARATOR, Items
+from textforge.text.labels import beside
 
 
 class TextGenerator:
@@ -19,12 +23,12 @@ class TextGenerator:
 
     def __init__(
         self,
-        method: str | None = "mle",
+        method: str | None = None,
         *,
         preset: str | None = None,
         seed: int = 0,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        tokenizer: Literal["auto", "word", "char", "bpe", "tab"] = "auto",
+        tokenizer: Literal["auto", "word", "char", "bpe", "tab"] | str = "auto",
         max_length: int | None = None,
         min_count: int = 1,
         vocab_size: int | None = None,
@@ -57,22 +61,35 @@ class TextGenerator:
         return self
 
     def fit(self, X: object, y: object = None) -> Self:
-        """Learn from whatever `textforge.fit` takes as texts; `y` is not looked at."""
-        self.model_ = fit(X, **self.get_params())
+        """Learn from whatever `textforge.fit` takes as texts, with the labels `y` where there are any."""
+        self.model_ = fit(X, labels=y, **self.get_params())
         return self
 
-    def sample(self, n: int = 1, *, temperature: float = 1.0, seed: int | None = None) -> list[Any]:
-        """Draw texts, or lists of symbols where it learned such; the same seed gives the same."""
-        return self._model.sample(n, temperature=temperature, seed=seed)
+    def sample(
+        self, n: int = 1, *, label: object = None, temperature: float = 1.0, seed: int | None = None
+    ) -> list[Any]:
+        """Draw texts, or lists of symbols where it learned such, of a label or of any; the same seed gives the same."""
+        return self._model.sample(n, label=label, temperature=temperature, seed=seed)
+
+    def predict(self, X: object) -> Shaped[np.ndarray, " N"]:
+        """Return the most probable label of each text, as a string; raises CallError where it learned no labels."""
+        best = self._model.label_probs(_as_given(collect(X))).argmax(1).tolist()
+        return np.array([self._model.labels[place] for place in best])
 
     def score(self, X: object, y: object = None) -> float:
         """Return the mean log-likelihood of a text, its end included, in nats; higher is better.
 
+        With `y` it is that of a text given its label; without, where labels were learned, the exact sum over them.
         Comparable between settings of the same tokenizer, `min_count` and `vocab_size`: what is unknown counts as one
         symbol. Raises UserError for a generator driven by noise, which has no likelihood, and for texts that are longer
         than what it learned: `max_length` makes room.
         """
-        return float(np.mean(self._model.log_prob(collect(X).texts)))
+        items = collect(X)
+        if y is None:
+            return float(np.mean(self._model.log_prob(_as_given(items))))
+        pairs = list(beside(items, y).pairs)
+        texts = _as_given(replace(items, texts=[text for _, text in pairs]))
+        return float(np.mean(self._model.log_prob(texts, [label for label, _ in pairs])))
 
     @property
     def _model(self) -> Model:
@@ -92,6 +109,11 @@ class TextGenerator:
 
         text = InputTags(one_d_array=True, two_d_array=False, string=True)
         return Tags(estimator_type=None, target_tags=TargetTags(required=False), input_tags=text)
+
+
+def _as_given(items: Items) -> list[Any]:
+    """Return texts as texts and lists as lists, which a model of texts refuses."""
+    return items.texts if items.kind == "texts" else [text.split(SEPARATOR) for text in items.texts]
 
 
 _DEFAULTS = {

@@ -9,14 +9,14 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from textforge.decoding import Decoded, Generator, evaluating, log_prob, require_temperature, sample
+from textforge.conditions import each_label, is_of, joint, paired
+from textforge.decoding import Decoded, Generator, device_of, evaluating, log_prob, require_temperature, sample
 from textforge.errors import CallError, UserError
 from textforge.metrics import Evaluation, evaluate
 from textforge.metrics.audit import membership
-from textforge.metrics.copying import Known
 from textforge.metrics.divergence import divergences, exact_divergences, sampled_divergences
 from textforge.metrics.encoder import Encoder
 from textforge.metrics.modes import mode_coverage, mode_distance, validity
@@ -26,7 +26,7 @@ from textforge.oracles import Oracle
 from textforge.relaxed import NoiseGenerator
 from textforge.run import Measurement, Share
 from textforge.task import Task
-from textforge.text import Corpus, Tokenizer, encode
+from textforge.text import Corpus, Labelled, Tokenizer, encode
 
 ORACLE_SEED = 10_000
 """Fresh real sequences for divergences come from this seed; training, validation and test use others."""
@@ -37,6 +37,8 @@ NOISES = 64
 """Noise vectors over which the approximate likelihood of a generator driven by noise is averaged."""
 APPROXIMATED = 1000
 """Texts that get one; its cost is in proportion to the product of both."""
+SUMMED = 50_000
+"""Texts times labels whose likelihoods are computed where those of texts without a label are sums over all labels."""
 FEWEST = 1000
 """Samples that are drawn for the sake of what needs no references, distinctness and copying, where these are fewer."""
 
@@ -67,6 +69,9 @@ class Drawn:
     lengths: Float[np.ndarray, " N"]
     tokens: Int[Tensor, "N T"]
     """The same as padded ids."""
+    labels: list[str | None] | None = None
+    """Of a model with labels that of each text, which is no part of it; None for what noise wrote without one. The
+    log-probabilities are those of label and text together, or of the text given the label that was asked for."""
 
     @property
     def entropy(self) -> float:
@@ -82,7 +87,8 @@ def draw_texts(generator: Generator, tokenizer: Tokenizer, num: int, *, temperat
     require_temperature(temperature)
     if num == 0:
         nothing = torch.empty(0, generator.max_length, dtype=torch.long)
-        return Drawn([], None if generator.noise_dim else np.empty(0), np.empty(0), nothing)
+        log_prob = None if generator.noise_dim else np.empty(0)
+        return Drawn([], log_prob, np.empty(0), nothing, [] if isinstance(tokenizer, Labelled) else None)
     return spelled(sample(generator, num, temperature=temperature), generator, tokenizer)
 
 
@@ -90,8 +96,10 @@ def spelled(decoded: Decoded, generator: Generator, tokenizer: Tokenizer) -> Dra
     """Return sequences of a generator as texts."""
     texts = [tokenizer.decode(row) for row in decoded.tokens.tolist()]
     scores = decoded.log_probs.double().sum(1).cpu().numpy()
-    lengths = decoded.lengths.double().cpu().numpy()
-    return Drawn(texts, None if generator.noise_dim else scores, lengths, decoded.tokens)
+    labels = [tokenizer.label_of(row) for row in decoded.tokens.tolist()] if isinstance(tokenizer, Labelled) else None
+    is_label = is_of(generator.vocabulary, decoded.tokens[:, 0])
+    lengths = (decoded.lengths - is_label.long()).double().cpu().numpy()
+    return Drawn(texts, None if generator.noise_dim else scores, lengths, decoded.tokens, labels)
 
 
 def text_log_prob(
@@ -100,6 +108,7 @@ def text_log_prob(
     """Return the log-probability in nats of each sequence of a corpus, or of the first `most`, `eos` included.
 
     A sequence ends at the generator's `max_length`, where no `eos` follows: one token more, its `eos`, does not count.
+    Where the generator writes labels, that of a text without one is the exact sum over all labels.
     Raises UserError for a generator driven by noise.
     """
     if generator.noise_dim:
@@ -107,17 +116,42 @@ def text_log_prob(
     num = len(corpus) if most is None else min(most, len(corpus))
     assert int(corpus.lengths[:num].max()) <= generator.max_length + 1, "longer sequences were left out before"
     device = next(iter(generator.parameters())).device if isinstance(generator, nn.Module) else "cpu"
+    bare = corpus.vocabulary.num_labels > 0 and not corpus.labelled.any()
     parts = []
     for start in range(0, num, BATCH):
         batch = corpus.batch(np.arange(start, min(start + BATCH, num)), None).to(device)
-        parts.append(log_prob(generator, batch.tokens[:, : generator.max_length], temperature=temperature))
-    return torch.cat(parts).double().cpu().numpy()
+        tokens = batch.tokens[:, : generator.max_length]
+        if bare:
+            parts.append(joint(generator, tokens, temperature=temperature).double().logsumexp(1))
+        else:
+            parts.append(log_prob(generator, tokens, temperature=temperature).double())
+    return torch.cat(parts).cpu().numpy()
+
+
+def joint_log_prob(generator: Generator, corpus: Corpus) -> Float[np.ndarray, "N K"]:
+    """Return log p(label, text) of each sequence of a corpus without labels, and of every label, in nats.
+
+    Raises UserError for a generator driven by noise.
+    """
+    if generator.noise_dim:
+        raise UserError("a generator driven by noise has no likelihood, so none that tells labels of a text apart")
+    device, parts = device_of(generator), []
+    for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // BATCH)):
+        parts.append(joint(generator, corpus.batch(rows, None).tokens.to(device)).double())
+    return torch.cat(parts).cpu().numpy()
 
 
 def held_out_nll(generator: Generator, corpus: Corpus, *, temperature: float = 1.0, most: int | None = None) -> float:
-    """Return the NLL per real token, `eos` included, in nats."""
+    """Return the NLL per real token, `eos` included, in nats; a label counts with its nats, and is no token."""
     scores = text_log_prob(generator, corpus, temperature=temperature, most=most)
-    return -float(scores.sum()) / int(corpus.lengths[: len(scores)].sum())
+    num = len(scores)
+    return -float(scores.sum()) / int((corpus.lengths - corpus.labelled)[:num].sum())
+
+
+def _affordable(generator: Generator) -> int | None:
+    """Return of how many texts without a label the likelihoods are computed; None for any number."""
+    num_labels = generator.vocabulary.num_labels
+    return max(SUMMED // num_labels, 1) if num_labels else None
 
 
 @torch.no_grad()
@@ -126,19 +160,22 @@ def approximate_nll(generator: NoiseGenerator, corpus: Corpus, *, num_noises: in
 
     A token has the mean of its probabilities given the tokens before it and the noise, over `num_noises` noise vectors,
     the same ones for all texts (Tevet et al., 2019, eq. 3). A finite number makes the NLL too high in expectation, by
-    Jensen's inequality. The first `APPROXIMATED` texts count.
+    Jensen's inequality. The first `APPROXIMATED` texts count. Over labels, where there are any, it sums.
     """
     assert isinstance(generator, nn.Module)
     total, num = 0.0, min(APPROXIMATED, len(corpus))
-    rows = max(1, BATCH // num_noises)
+    vocabulary = generator.vocabulary
+    ways = max(1, vocabulary.num_labels)
+    rows = max(1, BATCH // (num_noises * ways))
     with evaluating(generator):
         noise = generator.noise(num_noises)
         for start in range(0, num, rows):
             batch = corpus.batch(np.arange(start, min(start + rows, num)), None).to(noise.device)
-            tokens = batch.tokens[:, : generator.max_length]
+            tokens = each_label(vocabulary, batch.tokens).flatten(0, 1) if vocabulary.num_labels else batch.tokens
+            tokens = tokens[:, : generator.max_length]
             scores = generator(tokens.repeat_interleave(num_noises, 0), noise.repeat(len(tokens), 1))
             scores = scores.reshape(len(tokens), num_noises, -1).double().logsumexp(1) - math.log(num_noises)
-            total -= float((scores * batch.mask[:, : generator.max_length]).sum())
+            total -= float((scores * (tokens != vocabulary.pad)).sum(1).view(-1, ways).logsumexp(1).sum())
     return total / int(corpus.lengths[:num].sum())
 
 
@@ -216,19 +253,10 @@ class Watch:
     num_shown: int = 20
 
     @cached_property
-    def _known(self) -> Known:
-        return Known.of(self.task.texts.train, self.task.tokenizer.split)
-
-    @cached_property
     def _real_copies(self) -> tuple[float, int]:
         """The share of held-out lines that stand in the training text, by the rule of succession, and their number."""
-        found = self._known.holds(islice(self.task.texts.valid or (), self.num_valid))
+        found = self.task.known.holds(islice(self.task.texts.valid or (), self.num_valid))
         return (int(found.sum()) + 1) / (len(found) + 2), len(found) + 2
-
-    @cached_property
-    def _frequencies(self) -> Int64[np.ndarray, " K"]:
-        # Not of the texts: what is too long or too rare for the vocabulary, no generator can say.
-        return self.task.train.frequencies()
 
     def _shares(self, samples: Sequence[str], copies: float, num: int) -> dict[str, Share]:
         """Return what tells a collapse: distinctness, always of equally many samples, and copying, beside real text."""
@@ -236,21 +264,28 @@ class Watch:
         different = unique(first, split=self.task.tokenizer.split)["unique"]
         real, held_out = self._real_copies
         error = math.sqrt(real * (1 - real) * (1 / held_out + 1 / num))
+        # Of the sequences and not of the texts: what is too long or too rare for the vocabulary, no generator can say.
+        expected = expected_unique(self.task.frequencies, len(first))
         return {
-            "unique": Share(different, *expected_unique(self._frequencies, len(first)), len(first)),
+            "unique": Share(different, *expected, len(first)),
             "exact_copy": Share(copies, real, error, num),
         }
 
     def __call__(self, generator: nn.Module, *, phase_end: bool) -> Measurement:
         """Return held-out NLL, entropy, distinctness and copying; at a phase's end also test NLL and divergences."""
         assert isinstance(generator, Generator)
+        return self._measured(paired(generator), phase_end)
+
+    def _measured(self, generator: Generator, phase_end: bool) -> Measurement:
         task = self.task
         drawn = draw_texts(generator, task.tokenizer, self.num_samples * (8 if phase_end else 1))
         scalars = unique(drawn.texts, split=task.tokenizer.split)
-        scalars["exact_copy"] = float(self._known.holds(drawn.texts).mean())
+        scalars["exact_copy"] = float(self.task.known.holds(drawn.texts).mean())
         if not generator.noise_dim:
             scalars["nll_valid"] = held_out_nll(generator, task.valid, most=self.num_valid)
             scalars["entropy"] = drawn.entropy
+        if task.objective is not None:
+            scalars["objective"] = float(task.objective.scores(drawn.texts).mean())
         if task.oracle is not None:
             if phase_end:
                 scalars |= against_oracle(generator, task.oracle, drawn)
@@ -258,7 +293,7 @@ class Watch:
                 log_p = task.oracle.log_prob(drawn.texts)
                 scalars |= validity(log_p)
         if phase_end and task.test is not None and not generator.noise_dim:
-            scalars["nll_test"] = held_out_nll(generator, task.test)
+            scalars["nll_test"] = held_out_nll(generator, task.test.bare(), most=_affordable(generator))
         shares = self._shares(drawn.texts, scalars["exact_copy"], len(drawn.texts))
         return Measurement(scalars, drawn.texts[: self.num_shown], shares=shares)
 
@@ -286,7 +321,8 @@ def evaluate_generator(
         num = max(len(real), sum(1 for _ in islice(train or (), min(FEWEST, most))))
     drawn = draw_texts(generator, tokenizer, num, temperature=temperature)
     text = evaluate_texts(drawn.texts, real, tokenizer, train=train, judges=judges)
-    corpus, counts = encode(real, tokenizer, max_length=generator.max_length)
+    scored, room = real[: _affordable(generator)], generator.max_length - bool(generator.vocabulary.num_labels)
+    corpus, counts = encode(scored, tokenizer, max_length=room)
     metrics = dict(text.metrics)
     settings: dict[str, str | int | float] = {
         **text.settings,
@@ -317,11 +353,13 @@ def membership_test(
 
     The first `MEMBERS` distinct ones of either side are scored; a text of both sides is no evidence and left out.
     """
-    room = generator.max_length - (tokenizer.vocabulary.eos is not None)
+    vocabulary = generator.vocabulary
+    room = generator.max_length - (vocabulary.eos is not None) - bool(vocabulary.num_labels)
+    most = min(MEMBERS, _affordable(generator) or MEMBERS)
     sides = [dict.fromkeys(islice(texts, 2 * MEMBERS)) for texts in (train, held_out)]
     scores = []
     for side, other in (sides, reversed(sides)):
-        own = [text for text in side if text not in other and 0 < len(tokenizer.split(text)) <= room][:MEMBERS]
+        own = [text for text in side if text not in other and 0 < len(tokenizer.split(text)) <= room][:most]
         if len(own) < 2:
             return {}
         corpus, _ = encode(own, tokenizer, max_length=generator.max_length)

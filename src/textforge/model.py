@@ -1,10 +1,8 @@
 """A trained generator and what can be done with it; how it is saved and loaded."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from textforge import exporting, methods
+from textforge import conditions, exporting, methods
 from textforge.constraints import Constraint, constrain, length, log_weights
 from textforge.decoding import Decoded, Generator, evaluating, infill, require_temperature, sample, score
 from textforge.detector import Detector
 from textforge.detector import load as load_detector
-from textforge.errors import CallError, UserError, WorkError
-from textforge.evaluation import Drawn, draw_texts, spelled, text_log_prob
-from textforge.options import PLAIN, Decode, Options, Strategy, from_json
+from textforge.errors import CallError, UserError
+from textforge.evaluation import Drawn, draw_texts, joint_log_prob, spelled, text_log_prob
+from textforge.options import PLAIN, Decode, Options, Strategy
 from textforge.point_model import PointModel as PointModel
 from textforge.resampling import resample
-from textforge.run import derive, load_checkpoint, open_folder, save_checkpoint, write_atomic
+from textforge.run import derive, open_folder, save_checkpoint, write_atomic
+from textforge.stored import as_json as as_json
+from textforge.stored import read_json, restored
+from textforge.stored import read_settings as read_settings
+from textforge.stored import require_new as require_new
+from textforge.stored import stored_config as stored_config
 from textforge.strategies import decode_by
 from textforge.task import load_world
-from textforge.text import Corpus, Tab, Tokenizer, encode, from_dict
-from textforge.text.items import SEPARATOR, Text, as_text, require_many, restored
+from textforge.text import Corpus, Labelled, LabelledTexts, Tab, Tokenizer, as_given, encode, from_dict, plain
+from textforge.text.items import SEPARATOR, Text, as_text, require_many
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,34 +48,43 @@ class Model:
     checkpoint: str = "last"
     """Which state of its run it is."""
 
-    @property
+    @cached_property
     def generator(self) -> Generator:
-        """The generator; a module in evaluation mode."""
+        """The generator; a module in evaluation mode. Where texts have labels it writes one, and then a text."""
+        return conditions.paired(self._network)
+
+    @property
+    def _network(self) -> Generator:
         generator = self.networks["generator"]
         assert isinstance(generator, Generator)
         return generator
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that texts have; none for most models."""
+        return self.tokenizer.labels if isinstance(self.tokenizer, Labelled) else ()
+
     def sample(
-        self, num: int, *, temperature: float = 1.0, seed: int | None = None, decode: Decode = "ancestral"
+        self,
+        num: int,
+        *,
+        label: object = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        decode: Decode = "ancestral",
     ) -> list[Any]:
         """Draw texts, or lists of symbols where the model learned such, in which an unknown integer is None.
 
-        The same seed gives the same texts; without one they differ from call to call.
+        They have the label, where one is given, and otherwise such as the model draws, which `draw` tells. The same
+        seed gives the same texts; without one they differ from call to call.
         """
-        drawn = self.draw(num, temperature=temperature, seed=seed, strategy=Strategy(decode))
-        return [self._as_given(text) for text in drawn.texts]
-
-    def _as_given(self, text: str) -> Any:
-        """Return a text in the form in which `fit` was given texts."""
-        tokenizer = self.tokenizer
-        if not isinstance(tokenizer, Tab) or tokenizer.kind == "texts":
-            return text
-        return restored(tokenizer.split(text), tokenizer.kind)
+        drawn = self.draw(num, label=label, temperature=temperature, seed=seed, strategy=Strategy(decode))
+        return [as_given(text, self.tokenizer) for text in drawn.texts]
 
     def _spelled(self, item: Text) -> str:
         """Return a text, or a list of symbols, as the tokenizer reads it."""
         text, kind = as_text(item)
-        if kind != "texts" and not isinstance(self.tokenizer, Tab):
+        if kind != "texts" and not isinstance(plain(self.tokenizer), Tab):
             raise UserError(f"{item!r:.40} is a list, and this model learned texts; give a string")
         return text
 
@@ -80,6 +92,7 @@ class Model:
         self,
         num: int,
         *,
+        label: object = None,
         temperature: float = 1.0,
         seed: int | None = None,
         strategy: Strategy = PLAIN,
@@ -88,38 +101,53 @@ class Model:
     ) -> Drawn:
         """Draw texts as `sample` does, with the log-probabilities that the model gives them at this temperature.
 
-        All begin with the prompt and satisfy the constraint. Of `strategy.candidates` texts that do, one is kept with
-        the odds that make it a draw from the model itself, given the constraint (`constraints.log_weights`); other
-        strategies than ancestral and a generator driven by noise go without. Raises UserError where no text satisfies
-        it, and for a strategy that needs a detector where the run has none.
+        All have the label, begin with the prompt and satisfy the constraint. Of `strategy.candidates` texts that do,
+        one is kept with the odds that make it a draw from the model itself, given the constraint
+        (`constraints.log_weights`); other strategies than ancestral and a generator driven by noise go without. The
+        latter is asked until it gives the label. Raises UserError where no text satisfies all this, and for a strategy
+        that needs a detector where the run has none; WorkError where noise hardly ever gives the label.
         """
         require_temperature(temperature)
-        generator = self.generator
+        slot = self._slot(label)
+        generator = own = self.generator if label is None else conditions.paired(self._network, *slot)
+        waits = label is not None and generator.noise_dim > 0
         if generator.noise_dim and prompt:
             raise UserError(f"a {self.settings['method']} model writes whole texts from noise and continues none")
         if constraint is not None or prompt:
-            ids = self._known(prompt)
+            ids = [*self._slot(None if waits else label), *self._known(prompt)]
             generator = constrain(generator, constraint or length(self.tokenizer.vocabulary), ids)
         detector = self.detector() if strategy.judged else None
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "sample")) if seed is not None else torch.seed()
-            plain = strategy.decode == "ancestral"
-            if num < 1 or (plain and generator is self.generator):
+            ancestral = strategy.decode == "ancestral"
+            if num < 1 or (ancestral and generator is own and not waits):
                 return draw_texts(generator, self.tokenizer, num, temperature=temperature)
-            if not plain:
+            if waits and not ancestral:
+                raise UserError(f"noise drives this model, and {strategy.decode} waits for no label; leave it out")
+            if waits:
+                decoded = conditions.until(partial(sample, generator, temperature=temperature), slot[0], num)
+            elif not ancestral:
                 decoded = decode_by(strategy, generator, num, detector=detector, temperature=temperature)
             elif constraint is None or generator.noise_dim:
                 decoded = sample(generator, num, temperature=temperature)
             else:
                 decoded = resample(
                     partial(sample, generator, temperature=temperature),
-                    partial(log_weights, self.generator, generator, temperature=temperature),
+                    partial(log_weights, own, generator, temperature=temperature),
                     num,
                     candidates=strategy.candidates,
                 )
             if not generator.noise_dim:
-                decoded = score(self.generator, decoded.tokens, temperature=temperature)
+                decoded = score(own, decoded.tokens, temperature=temperature)
             return spelled(decoded, generator, self.tokenizer)
+
+    def _slot(self, label: object) -> list[int]:
+        """Return what stands in front of a text: the id of its label, `mask` for any, nothing where there are none."""
+        if isinstance(self.tokenizer, Labelled):
+            return [self.tokenizer.vocabulary.mask if label is None else self.tokenizer.label_id(label)]
+        if label is not None:
+            raise CallError(f"this model has learned no labels, so none can be {label!r}; train one with labels")
+        return []
 
     def detector(self) -> Detector:
         """Load the detector that `textforge detector` trained against this model; raises UserError where none is."""
@@ -127,71 +155,96 @@ class Model:
             raise UserError("a detector lies in the folder of a run; train with out=, and load the model from there")
         return load_detector(self.folder, self.generator, self.tokenizer.vocabulary, self.checkpoint)
 
-    def log_prob(self, texts: Sequence[Text]) -> Float[np.ndarray, "N"]:
+    def log_prob(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Float[np.ndarray, "N"]:
         """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`.
 
-        Whatever `sample` returns can be scored, but for the empty text.
+        With labels, one a text, it is that of the text given its label; without, of a model that has labels, the exact
+        sum over all of them. Whatever `sample` returns can be scored, but for the empty text.
         """
-        return text_log_prob(self.generator, self._encoded(texts)) if len(texts) else np.empty(0)
+        if not len(texts):
+            return np.empty(0)
+        found = text_log_prob(self.generator, corpus := self._encoded(texts, labels))
+        if labels is not None:
+            first = corpus.flat[corpus.offsets[:-1]] - corpus.vocabulary.labels.start
+            found -= conditions.prior(self.generator).double().cpu().numpy()[first]
+        return found
+
+    def label_probs(self, texts: Sequence[Text]) -> Float[np.ndarray, "N K"]:
+        """Return p(label | text) of each text, in the order of `labels`: Bayes' rule makes the generator a classifier.
+
+        Raises CallError for a model without labels, and UserError for one driven by noise, which has no likelihood.
+        """
+        if not self.labels:
+            raise CallError("this model has learned no labels to choose between; train one with labels")
+        if not len(texts):
+            return np.empty((0, len(self.labels)))
+        found = torch.from_numpy(joint_log_prob(self.generator, self._encoded(texts)))
+        return found.softmax(1).numpy()
 
     def num_tokens(self, texts: Sequence[Text]) -> list[int]:
         """Return the length of each text in tokens, its end included: what to divide `log_prob` by."""
-        return self._encoded(texts).lengths.clip(max=self.generator.max_length).tolist() if len(texts) else []
+        room = self.generator.max_length - bool(self.labels)
+        return self._encoded(texts).lengths.clip(max=room).tolist() if len(texts) else []
 
-    def discriminate(self, texts: Sequence[Text]) -> Float[np.ndarray, "N"]:
-        """Return the probability of being real that the discriminator gives to each text.
+    def discriminate(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Float[np.ndarray, "N"]:
+        """Return the probability of being real that the discriminator gives to each text, or to text and label.
 
-        One that judges every position gives the mean over the tokens of the text.
-        Raises UserError where the method has no discriminator, or the checkpoint was loaded without it.
+        One that judges every position gives the mean over the tokens of the text. Without labels, a model that has some
+        judges the text alone: `conditions.judged` says how. Raises UserError where the method has no discriminator, or
+        the checkpoint was loaded without it.
         """
         if "discriminator" not in self.networks:
             raise UserError(f"this {self.settings['method']} model has no discriminator; train a method that has one")
-        if not texts:
-            return np.empty(0)
-        discriminator, parts = self.networks["discriminator"], []
+        discriminator, pad = self.networks["discriminator"], self.tokenizer.vocabulary.pad
         with evaluating(discriminator):
-            for tokens in self._batches(texts):
-                opinion = discriminator(tokens).logits.sigmoid()
-                if opinion.dim() == 2:  # one a position
-                    real = tokens != self.tokenizer.vocabulary.pad
-                    opinion = (opinion * real).sum(1) / real.sum(1)
-                parts.append(opinion)
-        return torch.cat(parts).double().numpy()
+            return self._judged(lambda tokens: discriminator(tokens).whole(tokens != pad), texts, labels)
 
-    def p_real(self, texts: Sequence[Text], detector: Detector | None = None) -> Float[np.ndarray, "N"]:
-        """Return the detector's probability of each text being real, where half of all texts are."""
-        if not texts:
-            return np.empty(0)
-        logits = (detector or self.detector()).logits
-        return torch.cat([logits(tokens).sigmoid() for tokens in self._batches(texts)]).double().cpu().numpy()
+    def p_real(
+        self, texts: Sequence[Text], detector: Detector | None = None, labels: Sequence[object] | None = None
+    ) -> Float[np.ndarray, "N"]:
+        """Return the detector's probability of each text, or of text and label, being real, where half of all are."""
+        return self._judged((detector or self.detector()).logits, texts, labels) if len(texts) else np.empty(0)
 
-    def infill(
+    def _judged(
         self,
-        text: str | Sequence[object],
-        num: int = 1,
-        *,
-        blank: str = "___",
-        temperature: float = 1.0,
-        seed: int | None = None,
-    ) -> list[Any]:
-        """Fill the blanks of a text, `num` times; each is one known token, and all that stands between them stays.
+        judge: Callable[[Int[Tensor, "B T"]], Float[Tensor, " B"]],
+        texts: Sequence[Text],
+        labels: Sequence[object] | None,
+    ) -> Float[np.ndarray, "N"]:
+        """Return the probabilities of being real by logits of whole sequences."""
+        if not len(texts):
+            return np.empty(0)
+        if labels is None and self.labels:
+            judge = partial(conditions.judged, self.generator, judge)
+        logits = torch.cat([judge(tokens) for tokens in self._batches(texts, labels)])
+        return logits.sigmoid().double().cpu().numpy()
 
-        Raises UserError for a text without a blank or with symbols that the model does not know, and for a model that
-        cannot fill blanks because noise drives it.
-        """
-        filled = self.fill(text, num, blank=blank, temperature=temperature, seed=seed)
-        return [self._as_given(self.tokenizer.decode(tokens)) for tokens in filled.tokens.tolist()]
+    def infill(self, text: str | Sequence[object], num: int = 1, **settings: Any) -> list[Any]:
+        """Fill the blanks of a text as `fill` does, with its settings by name; return texts, as `sample` does."""
+        filled = self.fill(text, num, **settings)
+        return [as_given(self.tokenizer.decode(tokens), self.tokenizer) for tokens in filled.tokens.tolist()]
 
     def fill(
         self,
         text: str | Sequence[object],
         num: int = 1,
         *,
+        label: object = None,
         blank: str = "___",
         temperature: float = 1.0,
         seed: int | None = None,
+        candidates: int = 1,
     ) -> Decoded:
-        """Fill blanks as `infill` does; return ids, with the log-probability of each token at this temperature."""
+        """Fill the blanks of a text, `num` times; each is one known token, and all that stands between them stays.
+
+        Returns ids, with the log-probability of each token at this temperature. The text has the label, where one is
+        given, and otherwise one that is drawn in front of it. A model that reads only forward fills a blank by what
+        stands in front of it; of several `candidates` one is kept with the odds that make it a draw given the whole
+        text, exactly in the limit of many (`constraints.log_weights`).
+
+        Raises UserError for a text without a blank or with symbols that the model does not know, and for a model that
+        cannot fill blanks because noise drives it.
+        """
         require_temperature(temperature)
         if num < 1:
             raise CallError(f"{num} fillings cannot be drawn; ask for 1 or more")
@@ -202,9 +255,10 @@ class Model:
         if not blank or blank not in text:
             raise UserError(f"{text!r} has no blank {blank!r}; write one for each token to be filled in")
         vocabulary = self.tokenizer.vocabulary
-        row: list[int] = []
+        row = slot = self._slot(label)
+        generator = self.generator if label is None else conditions.paired(self._network, *slot)
         for i, part in enumerate(text.split(blank)):
-            row += [vocabulary.mask] * (i > 0) + self._known(part)
+            row = [*row, *[vocabulary.mask] * (i > 0), *self._known(part)]
         limit = self.generator.max_length
         if len(row) > limit:
             raise UserError(f"the text has {len(row)} tokens and the model at most {limit}; shorten it")
@@ -213,9 +267,15 @@ class Model:
         row += [vocabulary.pad] * (limit - len(row))
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "infill")) if seed is not None else torch.seed()
-            rows = torch.tensor(row).repeat(num, 1)
-            filled = infill(constrain(self.generator, length(vocabulary), row), rows, temperature=temperature)
-            return score(self.generator, filled.tokens, temperature=temperature, context=rows)
+            constrained = constrain(generator, length(vocabulary), row)
+
+            def draw(num: int) -> Decoded:
+                return infill(constrained, torch.tensor(row).repeat(num, 1), temperature=temperature)
+
+            weights = partial(log_weights, generator, constrained, temperature=temperature)
+            filled = draw(num) if candidates == 1 else resample(draw, weights, num, candidates=candidates)
+            shown = torch.tensor(row).repeat(num, 1)
+            return score(generator, filled.tokens, temperature=temperature, context=shown)
 
     def _known(self, text: str) -> list[int]:
         """Encode what stands around blanks, in which an unknown symbol would be lost."""
@@ -244,7 +304,7 @@ class Model:
         files = exporting.files(
             self.settings,
             self.tokenizer,
-            self.generator,
+            self._network,
             checkpoint=self.checkpoint,
             run=self.folder,
             samples=self.draw(5, seed=0).texts,
@@ -261,31 +321,34 @@ class Model:
         exporting.write_folder(Path(folder), files)
         return Path(folder)
 
-    def _batches(self, texts: Sequence[Text]) -> Iterator[Int[Tensor, "B T"]]:
+    def _batches(self, texts: Sequence[Text], labels: Sequence[object] | None) -> Iterator[Int[Tensor, "B T"]]:
         """Yield the texts as padded ids, as wide as the generator writes: an `eos` beyond is not read."""
-        corpus, width = self._encoded(texts), self.generator.max_length
+        corpus, width = self._encoded(texts, labels), self.generator.max_length
         for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
             yield corpus.batch(rows, width + 1).tokens[:, :width]
 
-    def _encoded(self, texts: Sequence[Text]) -> Corpus:
+    def _encoded(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Corpus:
         require_many(texts)
-        corpus, counts = encode(map(self._spelled, texts), self.tokenizer, max_length=None)
+        lines: Iterable[str] = map(self._spelled, texts)
+        limit = self.generator.max_length
+        if labels is not None:
+            require_many(labels)
+            if len(labels) != len(texts):
+                raise UserError(f"there are {len(texts):,} texts and {len(labels):,} labels; give one for each")
+            self._slot(labels[0])
+            lines = LabelledTexts(list(zip(map(str, labels), lines, strict=True)))
+        elif self.labels:
+            limit -= 1
+        corpus, counts = encode(lines, self.tokenizer, max_length=None)
         if counts.empty:
             raise UserError("an empty text cannot be scored; leave out texts without a token")
         # A text of `max_length` symbols has no room for its `eos`, and needs none.
         ends = self.tokenizer.vocabulary.eos is not None
-        limit = self.generator.max_length
         if counts.longest > limit + ends:
             at = int(corpus.lengths.argmax())
             longest = counts.longest - ends
             raise UserError(f"text {at + 1} has {longest} tokens and the model at most {limit}; shorten it")
         return corpus
-
-
-def require_new(folder: Path) -> None:
-    """Refuse a folder that holds a run or a model, in words for programs, which cannot resume it."""
-    if (folder / "config.json").exists():
-        raise UserError(f"{folder} already holds a model; read it with textforge.load, or give another folder")
 
 
 def load_text_model(folder: str | Path, checkpoint: str = "last") -> Model:
@@ -309,12 +372,12 @@ def load(folder: str | Path, checkpoint: str = "last") -> Model | PointModel:
     method = methods.find(settings["method"])
     if isinstance(method, methods.WorldMethod):
         world = load_world(Options.of(settings)).world
-        return PointModel(settings, world, _restored(method.players(config, world), folder, checkpoint))
+        return PointModel(settings, world, restored(method.players(config, world), folder, checkpoint))
     if exporting.is_export(settings):
         return _exported(folder, settings, method, config, checkpoint)
-    tokenizer = from_dict(_read_json(folder / "vocabulary.json"))
+    tokenizer = from_dict(read_json(folder / "vocabulary.json"))
     networks = method.networks(config, tokenizer.vocabulary, settings["max_length"])
-    return Model(settings, tokenizer, _restored(networks, folder, checkpoint), folder, checkpoint=checkpoint)
+    return Model(settings, tokenizer, restored(networks, folder, checkpoint), folder, checkpoint=checkpoint)
 
 
 def _exported(folder: Path, settings: Mapping[str, Any], method: methods.Method, config: Any, checkpoint: str) -> Model:
@@ -329,69 +392,3 @@ def _exported(folder: Path, settings: Mapping[str, Any], method: methods.Method,
     except RuntimeError:
         raise UserError(f"the weights in {folder} do not fit its config.json; copy the folder again") from None
     return Model(found.settings, found.tokenizer, {"generator": generator}, folder, checkpoint=found.checkpoint)
-
-
-def _restored(networks: Mapping[str, nn.Module], folder: Path, checkpoint: str) -> dict[str, nn.Module]:
-    """Return the networks that the checkpoint holds, with their weights, in evaluation mode."""
-    state = load_checkpoint(folder, checkpoint)["modules"]
-    loaded = {name: network.eval() for name, network in networks.items() if name in state}
-    try:
-        for name, network in loaded.items():
-            network.load_state_dict(state[name])
-    except RuntimeError as error:
-        raise WorkError(
-            f"the checkpoint in {folder} does not fit its config.json and vocabulary.json; restore the files"
-        ) from error
-    return loaded
-
-
-def read_settings(file: Path) -> dict[str, Any]:
-    """Read a config.json, and see that every value is what it should be."""
-    if not file.exists():
-        raise UserError(f"{file.parent} is no run folder (it has no {file.name}); train one with `textforge train`")
-    settings = _read_json(file)
-    _require(file, settings, {"method": str, "preset": str, "data": str, "seed": int, "config": dict})
-    try:
-        Options.of(settings)
-        stored_config(settings)
-    except CallError as error:
-        raise UserError(f"{file}: {error}; restore it, or train again") from None
-    if isinstance(methods.find(settings["method"]), methods.Method):
-        _require(file, settings, {"max_length": int})
-    return settings
-
-
-def _require(file: Path, settings: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
-    for name, kind in kinds.items():
-        if not isinstance(settings.get(name), kind):
-            raise UserError(f"{file} should have a value '{name}' of type {kind.__name__}; restore it, or train again")
-
-
-def stored_config(settings: Mapping[str, Any]) -> Any:
-    """Rebuild the method's config from settings that were read from JSON."""
-    fields = {name: from_json(value) for name, value in settings["config"].items()}
-    return methods.configure(settings["method"], settings["preset"], fields)
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Return a short hash of the encoded sequences, by which a resumed run notices that its data has changed."""
-    digest = hashlib.sha256(corpus.offsets.tobytes())
-    digest.update(corpus.flat.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def as_json(value: object) -> bytes:
-    """Write a value as a line of JSON."""
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"there is no {path}; the folder is incomplete, restore it or train again") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); restore it, or train again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object; restore it, or train again")
-    return value

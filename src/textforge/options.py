@@ -20,6 +20,10 @@ class Options:
     and test.txt, or the name of an embedded language (`textforge data list`)."""
     column: str = "text"
     """The column of a .csv, .tsv or .parquet file, or the field of a .jsonl file, that holds the text."""
+    label_column: str | None = None
+    """The column, or field, that holds the label of each text: the model then writes texts of the class asked for."""
+    labels: str | None = None
+    """A file with the labels, one a line, beside plain text."""
     valid: str | None = None
     """A file of held-out text; without one, 5 % of the training lines are held out."""
     preset: str = "small"
@@ -28,8 +32,9 @@ class Options:
     """All randomness of the run follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
-    tokenizer: Literal["auto", "word", "char", "bpe", "tab"] = "auto"
-    """What a symbol is; auto looks at the text. tab: what stands between tabs, for symbols that hold spaces."""
+    tokenizer: Literal["auto", "word", "char", "bpe", "tab"] | str = "auto"
+    """What a symbol is; auto looks at the text. tab: what stands between tabs, for symbols that hold spaces. The folder
+    of a pretrained model, or its name with an owner (OWNER/NAME): the tokens of that model."""
     max_length: int | None = None
     """Leave out sequences of more tokens; by default all training sequences fit."""
     min_count: int = 1
@@ -44,6 +49,10 @@ class Options:
         """Check the ranges."""
         at_least(0, self, "seed")
         at_least(1, self, "min_count", "max_length", "vocab_size")
+        if self.labels is not None and self.label_column is not None:
+            raise CallError("--labels and --label-column both say where labels come from; give one of them")
+        if self.labels is not None and self.valid is not None:
+            raise CallError("--labels has none for --valid; put text and label into tables, and give --label-column")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Options":
@@ -54,8 +63,11 @@ class Options:
 
     def anchored(self) -> "Options":
         """Return the options with paths in full, so that the run can be resumed and evaluated from anywhere."""
-        valid = None if self.valid is None else _in_full(self.valid)
-        return dataclasses.replace(self, data=_in_full(self.data), valid=valid)
+        files = {name: path for name, path in (("valid", self.valid), ("labels", self.labels)) if path is not None}
+        if "/" in self.tokenizer or Path(self.tokenizer, "tokenizer.json").exists():
+            files["tokenizer"] = self.tokenizer
+        in_full: dict[str, Any] = {name: _in_full(path) for name, path in files.items()}
+        return dataclasses.replace(self, data=_in_full(self.data), **in_full)
 
 
 def _in_full(data: str) -> str:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from textforge import sharding
 from textforge.decoding import Generator, State
 
 
@@ -56,10 +57,13 @@ def decode_relaxed(
     vocabulary, batch = generator.vocabulary, len(noise)
     bos, pad = torch.eye(len(vocabulary), dtype=noise.dtype, device=noise.device)[[vocabulary.bos, vocabulary.pad]]
     row, going = bos.expand(batch, -1), torch.ones(batch, 1, dtype=torch.bool, device=noise.device)
-    state = generator.initial_state(batch, noise)
+    state = sharding.split(generator.initial_state(batch, noise))
     rows: list[Tensor] = []
     while len(rows) < generator.max_length and going.any():
-        logits, state = generator.relaxed_step(row, state)
+        own = sharding.split(row)
+        with sharding.inside(batch):
+            own_logits, state = generator.relaxed_step(own, state)
+        logits = sharding.gather(own_logits, batch)  # `relax` may draw, and so is given all rows
         emitted = F.pad(relax(logits), (0, len(vocabulary) - logits.shape[1]))
         row = torch.where(going, emitted, pad)
         rows.append(row)

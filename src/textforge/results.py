@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,13 @@ from textforge.errors import UserError
 from textforge.evaluation import BUILT_IN, ORACLE_SEED, Judges, evaluate_generator, evaluate_texts, judge_texts
 from textforge.metrics import Evaluation
 from textforge.metrics.evaluate import AUDITED, real_text, vocabulary
-from textforge.model import Model, fingerprint, load_text_model
+from textforge.model import Model, load_text_model
 from textforge.options import Options
 from textforge.point_model import PointModel
 from textforge.report.comparison import COPIER, COUNT, MLE, REAL
 from textforge.run import derive, ended_phases, finite, load_checkpoint, saved_steps, write_atomic
 from textforge.task import Task, load_task
+from textforge.text import Pretrained, plain
 
 MOST = 10_000
 """Texts on either side of a comparison; more change BLEU, so the number stands in the settings."""
@@ -70,13 +71,21 @@ def evaluate_model(
         )
 
 
+def own_options(model: Model) -> Options:
+    """Return what a run was asked for, with the tokenizer of a pretrained model from its folder, if any."""
+    options = Options.of(model.settings)
+    if isinstance(plain(model.tokenizer), Pretrained) and model.folder is not None:
+        return replace(options, tokenizer=str(model.folder))
+    return options
+
+
 def own_task(model: Model) -> Task:
     """Read again what a run has learnt from; raises UserError where it is gone, or is another text by now."""
     try:
-        task = load_task(Options.of(model.settings))
+        task = load_task(own_options(model))
     except UserError as error:
         raise UserError(f"the run's own data cannot be read ({error}); put it back where it was") from error
-    if fingerprint(task.train) != model.settings.get("corpus"):
+    if task.fingerprint != model.settings.get("corpus"):
         raise UserError(
             f"the text at {task.texts.name} is not what the run has learnt from; restore it, or train again"
         )

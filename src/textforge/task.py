@@ -2,23 +2,34 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
 
 from textforge import oracles
 from textforge.errors import CallError, UserError, nearest
-from textforge.metrics.copying import exact_copy
+from textforge.metrics.copying import Known, exact_copy
+from textforge.objectives import Objective
 from textforge.options import Options
 from textforge.oracles import Oracle, worlds
 from textforge.oracles.worlds import World
 from textforge.text import (
     Corpus,
     Counts,
+    Labelled,
+    LabelledTexts,
     Texts,
     Tokenizer,
     Vocabulary,
+    cache,
     catalog,
     encode,
+    from_dict,
+    labels,
     read_cells,
     read_texts,
     split_valid,
@@ -29,10 +40,20 @@ from textforge.text import (
 ORACLE_SIZES = {"train": 10_000, "valid": 2_000, "test": 10_000}
 """Sequences drawn from an oracle; SeqGAN and its successors train on 10,000."""
 ORACLE_KINDS = {*oracles.names(), "grammar"}
+PARTS = ("train", "valid", "test")
 FEW_VALID = 20
 """Held-out lines below which it is said that they tell little."""
 LONGEST = 2048
 """Tokens beyond which a sequence needs an explicit `max_length`: it would set the size of every batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What takes a pass over all of the training text to tell, where it is kept with the encoded text."""
+
+    fingerprint: str
+    frequencies: Int64[np.ndarray, " K"]
+    hashes: Int64[np.ndarray, " D"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +71,31 @@ class Task:
     oracle: Oracle | None
     notes: tuple[str, ...]
     test: Corpus | None = None
+    objective: Objective | None = None
+    """What the user wants of texts; it is measured at every evaluation, and rewarded where the config says so."""
+    facts: Facts | None = None
+    """Of `train`, where they are known beforehand."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The ids of the task."""
         return self.tokenizer.vocabulary
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of the training sequences, by which a resumed run notices that its data has changed."""
+        return self.train.fingerprint() if self.facts is None else self.facts.fingerprint
+
+    @cached_property
+    def frequencies(self) -> Int64[np.ndarray, " K"]:
+        """How often each distinct training text occurs."""
+        return self.train.bare().frequencies() if self.facts is None else self.facts.frequencies
+
+    @cached_property
+    def known(self) -> Known:
+        """The training texts, to be asked what stands among them."""
+        split = self.tokenizer.split
+        return Known.of(self.texts.train, split) if self.facts is None else Known(self.facts.hashes, split)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +126,7 @@ def load_world(options: Options) -> WorldTask:
 
 
 def _refuse_text_flags(options: Options, reason: str) -> None:
-    for field in ("column", "valid", "tokenizer", "max_length", "min_count", "vocab_size"):
+    for field in ("column", "label_column", "labels", "valid", "tokenizer", "max_length", "min_count", "vocab_size"):
         if vars(options)[field] != vars(Options())[field]:
             raise CallError(f"{reason}; leave out --{field.replace('_', '-')}")
 
@@ -95,27 +136,136 @@ def load_task(options: Options) -> Task:
 
     A path wins over a name. Raises UserError where nothing of that name exists, or the text cannot be used.
     """
-    data, valid = options.data, options.valid
-    notes: list[str] = []
+    data = options.data
     if Path(data).exists():
-        texts = read_texts(data, options.column)
-        notes += _missing(Path(data), options.column)
-    elif data.partition(":")[0] in ORACLE_KINDS:
+        return _task_from_files(options)
+    if data.partition(":")[0] in ORACLE_KINDS:
         oracle = oracles.load(data)
         own = replace(options, max_length=None if options.max_length == oracle.max_length else options.max_length)
         _refuse_text_flags(own, f"{data} has its own symbols, length and held-out text")
         return task_from_oracle(oracle)
-    elif data in worlds.names():
+    if data in worlds.names():
         raise CallError(f"{data} is a world of points, not of texts; choose a language: see `textforge data list`")
-    elif data in catalog.names():
+    if data in catalog.names():
         raise UserError(f"the corpus {data} is not here yet: run `textforge data fetch {data}`, then try again")
-    else:
-        known = [*oracles.names(), *catalog.names()]
-        raise UserError(f"there is no file, folder or corpus '{data}'; see `textforge data list`{nearest(data, known)}")
-    if valid is not None:
-        texts = replace(texts, valid=read_texts(valid, options.column).train)
+    known = [*oracles.names(), *catalog.names()]
+    raise UserError(f"there is no file, folder or corpus '{data}'; see `textforge data list`{nearest(data, known)}")
+
+
+def _task_from_files(options: Options) -> Task:
+    """Make a task of files; where they are large, keep it for the next start, or take what an earlier start has kept.
+
+    Where nothing can be kept, the notes say so.
+    """
+    place = cache.place(options)
+    if place is None:
+        return _encoded(options)
+    with ExitStack() as stack:
+        try:
+            if options.max_length is not None:  # perhaps that of a run, which had none and says what it came to
+                open_place = cache.place(replace(options, max_length=None))
+                if open_place is not None and open_place.exists():
+                    with cache.locked(open_place):
+                        entry, _ = cache.read(open_place)
+                    if entry is not None and entry.facts["max_length"] == options.max_length:
+                        return _restored(entry, options)
+            stack.enter_context(cache.locked(place))
+            entry, damage = cache.read(place)
+            if entry is not None:
+                return _restored(entry, options)
+        except OSError as error:
+            return _noted(_encoded(options), _unkept(place, error))
+        task = _encoded(options)
+        if cache.place(options) != place:
+            return _noted(task, f"{options.data} was changed while it was read; is it complete?")
+        try:
+            cache.write(place, _entry(task), options.data)
+        except OSError as error:
+            return _noted(task, _unkept(place, error))
+        entry, _ = cache.read(place)  # from now on it is read as it will be by the next start
+        task = task if entry is None else _restored(entry, options)
+        if damage is None:
+            return task
+        return _noted(task, f"what was kept of this text in {place} was damaged ({damage}) and is made anew")
+
+
+def _unkept(place: Path, error: OSError) -> str:
+    return (
+        f"the encoded text cannot be kept for the next start in {place.parent} ({error.strerror or error}); "
+        f"free some space, or name another folder in {cache.VARIABLE}"
+    )
+
+
+def _noted(task: Task, note: str) -> Task:
+    return replace(task, notes=(*task.notes, note))
+
+
+def _entry(task: Task) -> cache.Entry:
+    """Return what is kept of a task; its texts are read from their files when they are asked for.
+
+    The lines that were held out are kept: few, they stand all over the file, and every evaluation asks for them.
+    """
+    texts, held_out = task.texts, None
+    if texts.num_lines is not None:
+        assert texts.valid is not None
+        held_out = list(texts.valid.pairs if isinstance(texts.valid, LabelledTexts) else texts.valid)
+    arrays = {"frequencies": task.frequencies, "hashes": task.known.hashes}
+    for part in PARTS:
+        corpus: Corpus | None = vars(task)[part]
+        if corpus is not None:
+            arrays |= {f"{part}_flat": corpus.flat, f"{part}_offsets": corpus.offsets}
+    facts = {
+        "tokenizer": task.tokenizer.to_dict(),
+        "max_length": task.max_length,
+        "notes": task.notes,
+        "fingerprint": task.fingerprint,
+        "num_lines": texts.num_lines,
+        "held_out": held_out,
+    }
+    return cache.Entry(facts, arrays)
+
+
+def _restored(entry: cache.Entry, options: Options) -> Task:
+    """Return the task that was kept."""
+    facts, arrays = entry.facts, entry.arrays
+    texts = _texts(options)
+    if facts["num_lines"] is not None:
+        split = split_valid(texts.train, seed=0, num=facts["num_lines"])
+        held_out = facts["held_out"]
+        valid = LabelledTexts(list(map(tuple, held_out))) if isinstance(split.valid, LabelledTexts) else held_out
+        texts = replace(texts, train=split.train, valid=valid, num_lines=split.num)
+    tokenizer = from_dict(facts["tokenizer"])
+    corpora = {
+        part: Corpus(arrays[f"{part}_flat"], arrays[f"{part}_offsets"], tokenizer.vocabulary)
+        for part in PARTS
+        if f"{part}_flat" in arrays
+    }
+    return Task(
+        texts,
+        tokenizer,
+        facts["max_length"],
+        **corpora,
+        oracle=None,
+        notes=tuple(facts["notes"]),
+        objective=None,
+        facts=Facts(facts["fingerprint"], arrays["frequencies"], arrays["hashes"]),
+    )
+
+
+def _encoded(options: Options) -> Task:
+    """Make a task of files by reading them."""
+    texts = _texts(options)
+    missing = (*_missing(Path(options.data), options.column), *_unlabelled(options))
     task = task_from_texts(texts, options)
-    return replace(task, notes=(*notes, *task.notes))
+    return replace(task, notes=(*missing, *task.notes))
+
+
+def _texts(options: Options) -> Texts:
+    column, label_column = options.column, options.label_column
+    texts = read_texts(options.data, column, label_column=label_column, labels=options.labels)
+    if options.valid is None:
+        return texts
+    return replace(texts, valid=read_texts(options.valid, column, label_column=label_column).train)
 
 
 def task_from_texts(texts: Texts, options: Options) -> Task:
@@ -123,10 +273,10 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
 
     Which lines are held out does not depend on the seed of a run, so that runs can be compared.
     """
-    train, valid, notes, shared = texts.train, texts.valid, [], False
+    train, valid, notes, shared, num_lines = texts.train, texts.valid, [], False, None
     if valid is None:
         split = split_valid(train, seed=0)
-        train, valid, shared = split.train, split.valid, split.shared
+        train, valid, shared, num_lines = split.train, split.valid, split.shared, split.num
         notes.append(
             "fewer than 20 lines: held-out NLL is measured on the training lines, so it cannot show over-fitting"
             if shared
@@ -136,6 +286,10 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
     if options.tokenizer == "auto":
         notes.append(f"tokenizer: {name} (chosen from the first lines; --tokenizer overrides)")
     trained = tokenizers.train(name, train, min_count=options.min_count, max_size=options.vocab_size)
+    if isinstance(texts.train, LabelledTexts):
+        counts_of = Counter(label for label, _ in texts.train.pairs)
+        trained = Labelled(trained, tuple(sorted(counts_of)))
+        notes += labels.described(counts_of)
     corpora, max_length = {}, options.max_length
     for part, lines in {"train": train, "valid": valid, "test": texts.test}.items():
         if lines is None:
@@ -152,8 +306,8 @@ def task_from_texts(texts: Texts, options: Options) -> Task:
     assert max_length is not None
     if not shared:
         notes += _scarce(corpora["train"], corpora["valid"])
-    texts = replace(texts, train=train, valid=valid)
-    return Task(texts, trained, max_length, **corpora, oracle=None, notes=tuple(notes))
+    texts = replace(texts, train=train, valid=valid, num_lines=num_lines)
+    return Task(texts, trained, max_length, **corpora, oracle=None, notes=tuple(notes), objective=None, facts=None)
 
 
 def draw_parts(oracle: Oracle, num_train: int | None = None) -> dict[str, list[str]]:
@@ -165,9 +319,10 @@ def draw_parts(oracle: Oracle, num_train: int | None = None) -> dict[str, list[s
 def task_from_oracle(oracle: Oracle) -> Task:
     """Make a task of the three parts that are drawn from an oracle."""
     lines = draw_parts(oracle)
-    corpora = {part: encode(lines[part], oracle.tokenizer, max_length=oracle.max_length)[0] for part in lines}
     notes = (f"{ORACLE_SIZES['train']:,} training sequences drawn from the oracle {oracle.name}",)
-    return Task(Texts(oracle.name, **lines), oracle.tokenizer, oracle.max_length, **corpora, oracle=oracle, notes=notes)
+    texts = Texts(oracle.name, lines["train"], lines["valid"], lines["test"])
+    train, valid, test = (encode(part, oracle.tokenizer, max_length=oracle.max_length)[0] for part in lines.values())
+    return Task(texts, oracle.tokenizer, oracle.max_length, train, valid, oracle, notes, test)
 
 
 def _fitting_length(counts: Counts) -> int:
@@ -190,6 +345,23 @@ def _missing(path: Path, column: str) -> Iterator[str]:
     absent = Counter(not (cell or "").strip() for cell in read_cells(path, column))
     if absent[True]:
         yield f"{absent[True]:,} of {absent.total():,} records have no text in column '{column}' and are skipped"
+
+
+def _unlabelled(options: Options) -> Iterator[str]:
+    """Tell how many texts of a file have no label; raises CallError where labels are looked for in the wrong place."""
+    path = Path(options.data)
+    if options.label_column is not None and path.is_file() and tables.kind(path) is None:
+        raise CallError(
+            f"--label-column {options.label_column} is for {', '.join(tables.SUFFIXES)}, and {path} is plain text; "
+            "give its labels in a file, by --labels"
+        )
+    if options.labels is not None and (path.is_dir() or tables.kind(path) or tables.kind(Path(options.labels))):
+        raise CallError(f"--labels is for one file of plain text and one of labels; of {path}, name the --label-column")
+    train = _texts(options).train
+    if isinstance(train, LabelledTexts):
+        assert isinstance(train.pairs, labels.Records)
+        if num := train.pairs.num_unlabelled():
+            yield labels.without_label(num)
 
 
 def _scarce(train: Corpus, valid: Corpus) -> Iterator[str]:

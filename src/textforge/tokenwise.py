@@ -12,7 +12,7 @@ from torch import Tensor
 from textforge.decoding import score
 from textforge.detector import Detector
 from textforge.model import Model
-from textforge.text import Bpe, Tokenizer
+from textforge.text import Bpe, Pretrained, Tokenizer, plain
 
 PLACES = 128
 """Beginnings of the longest text that a detector judges at the most; of longer ones, every second, third, ..."""
@@ -40,7 +40,7 @@ def read(
     temperature: float = 1.0,
     detector: Detector | None = None,
 ) -> list[list[Token]]:
-    """Return the real tokens of padded sequences, the end of a text included.
+    """Return the real tokens of padded sequences, the end of a text included; a label in front of it is none of them.
 
     `log_probs` are those of the tokens where they are known already, such as of filled blanks; otherwise the generator
     gives them anew at the temperature.
@@ -53,6 +53,8 @@ def read(
     found = []
     for ids, own, opinion in zip(tokens.tolist(), probs.tolist(), real.tolist(), strict=True):
         ids = list(itertools.takewhile(lambda id_: id_ != generator.vocabulary.pad, ids))
+        if ids[0] in generator.vocabulary.labels:
+            ids, own, opinion = ids[1:], own[1:], opinion[1:]
         known = zip(spellings(model.tokenizer, ids), own, opinion, strict=False)
         found.append([Token(text, _known(prob), _known(judged)) for text, prob, judged in known])
     return found
@@ -81,7 +83,7 @@ def spellings(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[str]:
     for i, id_ in enumerate(ids):
         waiting.append(id_)
         text = tokenizer.decode(waiting)
-        whole = not (isinstance(tokenizer, Bpe) and text.endswith("\ufffd"))
+        whole = not (isinstance(plain(tokenizer), Bpe | Pretrained) and text.endswith("\ufffd"))
         if whole or len(waiting) == CHARACTER or i + 1 == len(ids):
             yield text
             waiting = []

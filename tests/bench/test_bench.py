@@ -110,6 +110,7 @@ def test_floors_are_the_operations_of_each_part() -> None:
     assert found.convolved() == 2 * 64 * (6 * 1 * 5 + 4 * 3 * 2) + found.highway()
     assert found.judged() == 6 * 1 * 5 + 4 * 3 * 2 + found.highway()
     players_of_seqgan = seqgan.networks(seqgan.Config(), vocabulary, SIZE.length)["generator"]
+    assert isinstance(players_of_seqgan, LSTMGenerator)
     assert found.lstm_step() == weights(players_of_seqgan.lstm, players_of_seqgan.output)
 
 

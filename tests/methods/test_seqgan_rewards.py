@@ -34,10 +34,12 @@ def two_languages(**fields: Any) -> tuple[Task, Any, Any, LSTMGenerator, TextCNN
     task = oracle_task(oracle, 50)
     config = tiny(SEQGAN, {"negatives": 24, "batch_size": 16, **fields})
     players = seqgan.networks(config, task.vocabulary, task.max_length)
+    G = players["generator"]
+    assert isinstance(G, LSTMGenerator)
     with torch.no_grad():
-        players["generator"].output.bias[0] = 100.0
+        G.output.bias[0] = 100.0
     positives = Stream(task.train, config.negatives, width=task.max_length, seed=0)
-    return task, config, positives, players["generator"], players["discriminator"]
+    return task, config, positives, G, players["discriminator"]
 
 
 def test_discriminator_sees_every_real_and_fake_sequence_once_an_epoch_with_its_label(

@@ -10,5 +10,5 @@ import pytest
 def processes() -> ForkServerContext:
     """Processes that start with everything imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["run.toy", "lightning_fabric", "torch.utils.tensorboard"])
+    context.set_forkserver_preload(["run.toy", "together", "lightning_fabric", "torch.utils.tensorboard"])
     return context

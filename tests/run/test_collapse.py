@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from run import toy
+from together import together
 from torch import nn
 
 from textforge.errors import Interrupted
@@ -260,11 +261,5 @@ def test_accuracy_between_two_records_survives_a_resume(cut: int, tmp_path: Path
 
 def test_processes_agree(tmp_path: Path, processes: ForkServerContext) -> None:
     """A process that went on alone would wait for the other's gradients without end."""
-    group = [processes.Process(target=toy.collapse_on_one, args=(tmp_path, rank)) for rank in range(2)]
-    for process in group:
-        process.start()
-    for process in group:
-        process.join(120)
-    assert [process.exitcode for process in group] == [0, 0]
-    for rank in range(2):
-        assert [record["count"] for record in toy.records(tmp_path / str(rank)) if "count" in record] == [1, 2, 1]
+    together(processes, tmp_path, 2, toy.collapse_on_one, tmp_path)
+    assert [record["count"] for record in toy.records(tmp_path / "run") if "count" in record] == [1, 2, 1]

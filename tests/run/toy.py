@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
+from textforge import processes
+from textforge.errors import UserError, WorkError
 from textforge.run import Measurement, Run, ended_phases, load_checkpoint, save_checkpoint, saved_steps
 
 QUIET = Console(quiet=True)
@@ -206,48 +207,72 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
-def descend(folder: Path, rank: int, size: int, clip: float | None) -> None:
+def descend(folder: Path, clip: float | None) -> None:
     """Train on this process's share of the data, and save the weights and gradients that it ends with."""
+    rank, size = processes.rank(), processes.number()
     rows = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
     torch.manual_seed(0)
     # The last layer gets no gradient, and its absence must not count as a zero.
     module = nn.ModuleList([nn.Linear(3, 2), nn.Linear(2, 1), nn.Linear(1, 1)]).double()
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
-    with start_bare(folder / f"{rank}-of-{size}") as run:
-        if size > 1:
-            run._fabric = join_group(folder, rank, size)
+    with start_bare(folder / "run") as run:
         run.setup("generator", module, optimizer)
         for _ in range(3):
             loss = module[1](module[0](rows[rank::size]).tanh()).exp().mean()
             run.step(optimizer, loss, clip=clip)
     gradients = {f"{name}.grad": p.grad for name, p in module.named_parameters() if p.grad is not None}
-    save_checkpoint(folder / f"{rank}-of-{size}" / "checkpoints", "last", 3, {**module.state_dict(), **gradients})
+    (folder / str(rank)).mkdir()
+    save_checkpoint(folder / str(rank) / "checkpoints", "last", 3, {**module.state_dict(), **gradients})
 
 
-def collapse_on_one(folder: Path, rank: int) -> None:
+def collapse_on_one(folder: Path) -> None:
     """Train on a process of two, of which only the first finds a collapse, at its third evaluation."""
 
     def evaluate(generator: nn.Module, *, phase_end: bool) -> Measurement:
         count = float(generator.state_dict()["count"])
-        worse = rank == 0 and count > 2
+        worse = processes.rank() == 0 and count > 2
         return Measurement({"nll_valid": 9.0 if worse else 2.0, "entropy": 0.1 if worse else 2.0, "count": count})
 
     quiet = Console(quiet=True)
-    with Run(folder / str(rank), seed=0, device="cpu", evaluate=evaluate, console=quiet, on_collapse="rollback") as run:
-        run._fabric = join_group(folder, rank, 2)
+    with Run(folder / "run", seed=0, device="cpu", evaluate=evaluate, console=quiet, on_collapse="rollback") as run:
         generator = Counter()
         run.setup("generator", generator)
         for _ in run.phase("only", 8, evaluate_every=1):
             generator.count += 1
+    assert generator.count == 1, "this process did not go back"
 
 
-def join_group(folder: Path, rank: int, size: int) -> Fabric:
-    """Join a group of processes on this machine that find each other by a file."""
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "GLOO_SOCKET_IFNAME": "lo"}
-    torch.distributed.init_process_group("gloo", f"file://{folder / 'group'}", rank=rank, world_size=size)
-    fabric = Fabric(accelerator="cpu", devices=size, strategy="ddp")
-    fabric.launch()
-    return fabric
+def signalled(folder: Path, number: int) -> None:
+    """Train until the second of the processes sends itself a signal, and write what the run says of it."""
+
+    def after(phase: str, i: int) -> None:
+        if processes.rank() == 1 and (phase, i) == ("pretrain", 3):
+            os.kill(os.getpid(), number)
+
+    try:
+        with start(folder / "run") as run:
+            train(run, after)
+    except WorkError as stop:
+        (folder / f"said-{processes.rank()}").write_text(str(stop), "utf-8")
+
+
+def resumed(folder: Path) -> None:
+    """Train to the end what was begun."""
+    complete(folder, resume=True)
+
+
+def ask_the_first(folder: Path) -> None:
+    """Write what a function returned that only the first process called, and what another one raised."""
+
+    def fail() -> None:
+        raise UserError("a run stands in here" if processes.rank() == 0 else "not the first")
+
+    found = processes.by_first(lambda: f"rank {processes.rank()}")
+    try:
+        processes.by_first(fail)
+    except UserError as error:
+        found += f"; {type(error).__name__}: {error}"
+    (folder / str(processes.rank())).write_text(found, "utf-8")
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

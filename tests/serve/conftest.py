@@ -11,7 +11,7 @@ from report.pages import ATTACK
 
 from textforge import detector, methods
 from textforge.detector import Detector
-from textforge.model import Model, fingerprint
+from textforge.model import Model
 from textforge.nets.text_cnn import TextCNN
 from textforge.options import Options
 from textforge.task import load_task
@@ -52,7 +52,7 @@ def _untrained(name: str, data: Path, folder: Path) -> Model:
         **vars(options),
         "method": name,
         "max_length": task.max_length,
-        "corpus": fingerprint(task.train),
+        "corpus": task.fingerprint,
         "config": vars(config),
     }
     networks = method.networks(config, task.vocabulary, task.max_length)

@@ -14,6 +14,7 @@ FURTHER: dict[str, dict[str, Any]] = {
         "rounds": 2,
     },
     "patient": {"dropout": 0.3, "pretrain_steps": 8, "patience": 1, "pretrain_lr": 2.0, "num_rollouts": 0},
+    "objective": {"objective": "wishes:first_words", "objective_weight": 0.4, "rounds": 2},
 }
 LINES: dict[str, Any] = {
     "pretrain_steps": 60,

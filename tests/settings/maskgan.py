@@ -13,6 +13,12 @@ FURTHER: dict[str, dict[str, Any]] = {
         "pretrain_lr": 0.5,
     },
     "bernoulli": {"mask": "bernoulli", "share_embedding": False, "label_matches_as_real": True, "rounds": 2},
+    "objective": {
+        "objective": "wishes:first_words",
+        "objective_weight": 0.4,
+        "critic_step": "discriminator",
+        "rounds": 2,
+    },
 }
 LINES: dict[str, Any] = {
     "hidden_dim": 32,

@@ -5,7 +5,18 @@ from typing import Any
 FURTHER: dict[str, dict[str, Any]] = {
     "ema": {"rollout_policy": "ema", "dropout": 0.3, "pretrain_steps": 8, "patience": 1, "pretrain_lr": 2.0},
     "noise": {"reward": "random", "baseline": "leave-one-out", "g_steps": 2, "num_rollouts": 0, "rounds": 2},
+    "transformer": {
+        "network": "transformer",
+        "num_layers": 2,
+        "num_heads": 2,
+        "dropout": 0.3,
+        "pretrain_steps": 8,
+        "patience": 1,
+        "pretrain_lr": 1.0,
+        "baseline": "leave-one-out",
+    },
     "bleu": {"reward": "bleu", "pretrain_rounds": 0, "rounds": 1},
+    "objective": {"objective": "wishes:first_words", "objective_weight": 0.4, "num_rollouts": 1, "rounds": 2},
 }
 LINES: dict[str, Any] = {
     "pretrain_steps": 60,

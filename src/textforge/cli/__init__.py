@@ -18,9 +18,11 @@ from textforge.cli.finding import bench_command, data_command, methods_command
 from textforge.cli.replicating import replicate_command
 from textforge.cli.sampling import infill_command, sample_command
 from textforge.cli.serving import serve_command
+from textforge.cli.sweeping import sweep_command
 from textforge.cli.training import train_command
 from textforge.cli.using import evaluate_command, report_command, score_command
-from textforge.errors import CallError, UserError, WorkError, nearest
+from textforge.errors import CallError, LostProcess, UserError, WorkError, nearest
+from textforge.launch import launch
 
 USAGE = """usage: textforge COMMAND ...
 
@@ -38,6 +40,7 @@ Train generators of discrete sequences against discriminators, and measure them 
   export RUN                    the model as a folder for others: Hugging Face, or ONNX
   frontier RUN                  quality against diversity over temperatures, beside maximum likelihood
   compare RUN|FILE...           a verdict in words, and one page over several runs or files
+  sweep FILE.toml               methods x settings x seeds from one file, on many cores or a cluster
   data list|show|export|fetch   embedded languages and public corpora
   replicate [ROW]               the numbers of the papers beside ours
   bench                         how fast this machine is, as ratios
@@ -67,9 +70,20 @@ def main() -> int:
         except Exception as error:  # the outermost handler: nobody sees a traceback who has not asked for it
             if debug:
                 raise
-            status = _fail(_reason(error), 2 if isinstance(error, CallError) else 1)
+            status = 2 if isinstance(error, CallError) else 1
+            if _is_ours_to_tell(error):
+                _fail(_reason(error), status)
     _drop_output()
     return status
+
+
+def _is_ours_to_tell(error: Exception) -> bool:
+    """Whether no other of several processes tells it: what is wrong for one is so for all on its machine.
+
+    But for what befalls one of them alone.
+    """
+    own = isinstance(error, LostProcess) or not isinstance(error, UserError | WorkError)
+    return own or launch().local_rank == 0
 
 
 def _reason(error: Exception) -> str:
@@ -96,7 +110,8 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"textforge: warning: {message}", file=sys.stderr)
+    if launch().local_rank == 0:
+        print(f"textforge: warning: {message}", file=sys.stderr)
 
 
 def _drop_output() -> None:
@@ -137,6 +152,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": serve_command,
     "frontier": frontier_command,
     "compare": compare_command,
+    "sweep": sweep_command,
     "data": data_command,
     "replicate": replicate_command,
     "bench": bench_command,

@@ -181,7 +181,7 @@ def compare_command(arguments: Sequence[str]) -> None:
     rows = [Row(entry.name, {name: mean(values) for name, values in entry.metrics.items()}) for entry in found.entries]
     print_table(_title(found.entries), rows, COLUMNS)
     print(spelled(found.settings))
-    _print_spent(found)
+    print_spent(found)
     print(f"report: {options.out}")
 
 
@@ -207,7 +207,7 @@ def print_verdicts(found: "Comparison") -> None:
             print(f"  {reason}")
 
 
-def _print_spent(found: "Comparison") -> None:
+def print_spent(found: "Comparison") -> None:
     """Print what was spent on each entry that was trained."""
     spent = [
         f"{entry.name} {entry.seconds:.0f} s a seed, preset {entry.config.get('preset')} "

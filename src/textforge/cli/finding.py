@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def methods_command(arguments: Sequence[str]) -> None:
         print(f"{name:<{width}} {summary}\n{'':<{width}} presets: {', '.join(module.PRESETS)}")
 
 
-HEEDED = {"list": (), "show": ("num", "seed"), "export": ("num", "out"), "fetch": ("out",)}
+HEEDED = {"list": (), "show": ("num", "seed"), "export": ("num", "out"), "fetch": ("out",), "cache": ("clear",)}
 """The flags that each action of `data` takes."""
 
 
@@ -39,9 +40,10 @@ HEEDED = {"list": (), "show": ("num", "seed"), "export": ("num", "out"), "fetch"
 class DataOptions:
     """Embedded languages and worlds of points, whose truth is known, and public corpora."""
 
-    action: Annotated[Literal["list", "show", "export", "fetch"], Positional]
+    action: Annotated[Literal["list", "show", "export", "fetch", "cache"], Positional]
     """list: what there is. show NAME: some sentences of a language, or points of a world. export NAME: its train.txt,
-    valid.txt and test.txt. fetch NAME: download a public corpus and check its hash."""
+    valid.txt and test.txt. fetch NAME: download a public corpus and check its hash. cache: what is kept of large files
+    that were trained on, so that the next start takes seconds."""
     name: Annotated[str | None, Positional] = None
     """The language or corpus."""
     num: Annotated[int | None, arg(aliases=["-n"])] = None
@@ -50,19 +52,24 @@ class DataOptions:
     """Seed of the sentences shown; by default 0."""
     out: Path | None = None
     """The folder that export and fetch write; by default NAME."""
+    clear: bool = False
+    """Remove what the cache keeps; it is made again where it is needed."""
 
     def __post_init__(self) -> None:
         """Check the ranges, and that nothing is asked for that the action does not do."""
         at_least(1 if self.action == "export" else 0, self, "num")
         at_least(0, self, "seed")
-        for field in ("num", "seed", "out"):
-            if vars(self)[field] is not None and field not in HEEDED[self.action]:
+        for field in ("num", "seed", "out", "clear"):
+            if vars(self)[field] != vars(DataOptions)[field] and field not in HEEDED[self.action]:
                 raise CallError(f"textforge data {self.action} heeds no --{field}; leave it out")
 
 
 def data_command(arguments: Sequence[str]) -> None:
-    """List, show, export or fetch."""
+    """List, show, export, fetch, or look after the cache."""
     options = parse(DataOptions, arguments, "data")
+    if options.action == "cache":
+        _cache(options)
+        return
     from textforge import oracles
     from textforge.oracles import worlds
     from textforge.task import ORACLE_KINDS
@@ -107,6 +114,23 @@ def _list() -> None:
         print(f"{name:<20} world of points; {description}")
     for corpus in catalog.CORPORA:
         print(f"{corpus.name:<20} public; {corpus.description} ({corpus.licence}; text: {corpus.text_licence})")
+
+
+def _cache(options: DataOptions) -> None:
+    from textforge.text import cache
+
+    if options.name is not None:
+        raise CallError(f"textforge data cache is of all files; leave out {options.name}")
+    folder = cache.folder()
+    if folder is None:
+        print(f"nothing is kept: {cache.VARIABLE} is empty")
+        return
+    if options.clear:
+        num, size = cache.clear(folder)
+        print(f"{num} removed, {size / 1e9:.2f} GB")
+    for entry in cache.kept(folder):
+        print(f"{entry.size / 1e9:6.2f} GB  {time.strftime('%Y-%m-%d', time.localtime(entry.used))}  {entry.data}")
+    print(f"{folder} holds at most {cache.MOST / 1e9:.0f} GB; what was not used for the longest goes first")
 
 
 def _show(name: str, num: int, seed: int) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textforge.launch import launch
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,7 +28,8 @@ def progress() -> "Console":
     """Return what tells of progress on standard error: words as they are, and no line broken."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    # Of several processes, the first speaks.
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=launch().rank > 0)
 
 
 def print_table(title: str, rows: "Sequence[Row]", columns: Sequence[str]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Wish:
     """What texts must be like."""
 
+    label: str | None = None
+    """The label that each text has, one of those that the model has learned."""
     prompt: str = ""
     """What each text begins with."""
     match: str | None = None
@@ -52,8 +54,10 @@ class SampleOptions:
     seed: Annotated[int | None, DisallowNone] = None
     """The same seed draws the same texts."""
     format: Literal["text", "jsonl"] = "text"
-    """A line each, or a JSON object each, with its log-probability in nats at this temperature (of points: the true
-    log-density)."""
+    """A line each, or a JSON object each, with its label, if it has one, and its log-probability in nats at this
+    temperature, with a --label that given the label (of points: the true log-density)."""
+    with_labels: bool = False
+    """Write the label of each text, and a tab, in front of its line."""
     checkpoint: str = "last"
     """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
     out: Annotated[Path | None, DisallowNone] = None
@@ -73,16 +77,24 @@ def sample_command(arguments: Sequence[str]) -> None:
         return
     drawn = model.draw(
         options.num,
+        label=options.wish.label,
         temperature=options.temperature,
         seed=options.seed,
         strategy=options.strategy,
         constraint=_constraint(model, options.wish),
         prompt=options.wish.prompt,
     )
+    if options.with_labels and drawn.labels is None:
+        raise CallError("this model has learned no labels; leave out --with-labels")
     if options.format == "text":
         lines = [escaped(text) for text in drawn.texts]
+        if options.with_labels and drawn.labels is not None:
+            lines = [f"{label or ''}\t{line}" for label, line in zip(drawn.labels, lines, strict=True)]
     else:
-        records: list[dict[str, str | float]] = [{"text": text} for text in drawn.texts]
+        records: list[dict[str, str | float | None]] = [{"text": text} for text in drawn.texts]
+        if drawn.labels is not None:
+            for record, label in zip(records, drawn.labels, strict=True):
+                record["label"] = label
         if drawn.log_prob is not None:
             for record, value in zip(records, drawn.log_prob.tolist(), strict=True):
                 record["log_prob"] = value
@@ -111,7 +123,7 @@ def _constraint(model: "Model", wish: Wish) -> "Constraint | None":
 def _sample_points(model: "PointModel", options: SampleOptions) -> None:
     if options.temperature != SampleOptions.temperature:
         raise CallError(f"a {model.settings['method']} model has no temperature; leave out --temperature")
-    if options.strategy != PLAIN or options.wish != ANYTHING:
+    if options.strategy != PLAIN or options.wish != ANYTHING or options.with_labels:
         raise CallError(f"a {model.settings['method']} model draws points; leave out what is wished of texts")
     if options.format == "text":
         deliver(model.sample(options.num, seed=options.seed), options.out)
@@ -130,12 +142,17 @@ class InfillOptions:
     """The text, in which each blank is one token, such as "a man ___ on a ___"."""
     num: Annotated[int, arg(aliases=["-n"])] = 5
     """How many times."""
+    label: str | None = None
+    """The label that the text has, one of those that the model has learned."""
     blank: str = "___"
     """What a blank looks like."""
     temperature: float = 1.0
     """1 is the model itself; lower is sharper, higher more varied."""
     seed: int | None = None
     """The same seed fills in the same."""
+    candidates: int = 1
+    """Of so many fillings one is kept, by how well what stands behind the blanks follows: for models that read only
+    forward."""
     checkpoint: str = "last"
     """The model as it stood last, at its lowest held-out NLL (best), or at the end of a phase, by its name."""
 
@@ -147,6 +164,12 @@ def infill_command(arguments: Sequence[str]) -> None:
 
     model = load_text_model(options.run, options.checkpoint)
     filled = model.infill(
-        options.text, options.num, blank=options.blank, temperature=options.temperature, seed=options.seed
+        options.text,
+        options.num,
+        label=options.label,
+        blank=options.blank,
+        temperature=options.temperature,
+        seed=options.seed,
+        candidates=options.candidates,
     )
     deliver([escaped(text) for text in filled], None)

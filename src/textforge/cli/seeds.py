@@ -22,9 +22,8 @@ def train_seeds(method: str, arguments: Sequence[str], out: Path, first: int, nu
     if (out / "config.json").exists():
         raise CallError(f"{out} holds one run; give --seeds another --out")
     out.mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    jobs = min(num, cores)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
+    jobs = min(num, cores())
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // jobs))
     seeds = range(first, first + num)
     print(f"training with seeds {first} to {seeds[-1]}, {jobs} at once, in {out}", file=sys.stderr)
     running: list[subprocess.Popen[bytes]] = []
@@ -40,7 +39,7 @@ def train_seeds(method: str, arguments: Sequence[str], out: Path, first: int, nu
             )
             running.append(process)
             status = process.wait()
-        print(f"seed {seed}: {'done' if status == 0 else _last_line(log)}", file=sys.stderr)
+        print(f"seed {seed}: {'done' if status == 0 else last_line(log)}", file=sys.stderr)
         return status
 
     with ExitStack() as stack:
@@ -64,6 +63,11 @@ def train_seeds(method: str, arguments: Sequence[str], out: Path, first: int, nu
     compare_command([str(out), "--out", str(out / "report.html")])
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _interrupt() -> None:
     raise KeyboardInterrupt
 
@@ -75,6 +79,7 @@ def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
             process.terminate()
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """Return the last line of a log that is not blank."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line for line in reversed(lines) if line.strip()), "failed without a word")

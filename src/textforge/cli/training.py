@@ -15,6 +15,7 @@ from textforge.cli.comparing import print_frontier, print_verdicts
 from textforge.cli.output import COLUMNS, escaped, print_table, progress, spelled
 from textforge.cli.parsing import parse
 from textforge.errors import CallError, Interrupted
+from textforge.launch import launch
 from textforge.options import Options
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _train_seeds(method: str, arguments: Sequence[str], chosen: Any, *, named: b
         raise CallError(f"{method} learns points, which --seeds cannot compare yet; give one --seed at a time")
     if not named:
         raise CallError(f"--seeds compares trainings of one method; name it: textforge train {method}")
+    if launch().num > 1:
+        raise CallError("--seeds starts a process for each training; start it by itself, without torchrun or srun")
     if chosen.place.minutes is not None:
         raise CallError("--minutes may give each of the --seeds another length; train once, and give them its --config")
     out = chosen.place.out or _new_folder(f"{method}-{Path(chosen.options.data).name}")
@@ -150,9 +153,9 @@ def _stored_method(stored: Path | None) -> str | None:
 
 
 def _train(method: str, options: Options, config: Any, place: Place, task: "Task | WorldTask | None" = None) -> None:
-    from textforge import budget, controls, methods, report, results
+    from textforge import controls, methods, processes, report, results
     from textforge.comparing import compare
-    from textforge.fitting import train
+    from textforge.fitting import train, with_objective
     from textforge.model import Model
     from textforge.task import Task
 
@@ -160,23 +163,25 @@ def _train(method: str, options: Options, config: Any, place: Place, task: "Task
         raise CallError("--resume needs --out, the folder of the run to continue")
     console = progress()
     options = options.anchored()
-    task = task or methods.load_data(method, options)
+    config, task = with_objective(config, task or methods.load_data(method, options))
     folder = place.out or _new_folder(f"{method}-{task.texts.name if isinstance(task, Task) else task.name}")
     for note in task.notes:
         console.print(note)
     begun = (folder / "config.json").exists()
     if place.resume and not begun:
         console.print(f"{folder} holds no run yet: starting one")
-    if place.minutes is not None and not begun:
-        console.print(f"trying a few steps of each phase, to see what fits into {place.minutes:g} minutes")
-        config, words = budget.within(place.minutes, method, config, task, options)
-        console.print(words)
+    if place.minutes is not None:
+        config = _cut(place.minutes, method, options, config, task, folder if begun else None)
     try:
         model = train(method, options, config, task, folder, resume=place.resume, console=console)
         if isinstance(task, Task):
             controls.train_controls(folder, method, options, config, task, place.controls, console)
     except Interrupted as stop:
         raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
+    first = processes.rank() == 0
+    processes.leave()
+    if not first:
+        return  # what follows is not training
     if isinstance(model, Model):
         assert isinstance(task, Task)
         rows, settings = results.run_rows(folder, model, task, console)
@@ -202,6 +207,21 @@ def _train(method: str, options: Options, config: Any, place: Place, task: "Task
         print()
         print_verdicts(judged)
     print(f"report: {folder / 'report.html'}\nmore:   textforge sample {folder} -n 10")
+
+
+def _cut(
+    minutes: float, method: str, options: Options, config: Any, task: "Task | WorldTask", begun: Path | None
+) -> Any:
+    """Return a config whose training ends in time, and say what was cut; nothing is of a run that has begun."""
+    from textforge import budget
+
+    if begun:
+        progress().print(f"--minutes is for a new run: the one in {begun} keeps the lengths that it began with")
+        return config
+    progress().print(f"trying a few steps of each phase, to see what fits into {minutes:g} minutes")
+    config, words = budget.within(minutes, method, config, task, options)
+    progress().print(words)
+    return config
 
 
 def _new_folder(name: str) -> Path:

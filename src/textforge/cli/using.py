@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     from textforge.model import Model, PointModel
 
 
+LARGE = 2**22
+"""Bytes of samples and references together from which on they are not held in memory."""
+
+
 @dataclass(frozen=True)
 class ScoreOptions:
-    """Score each line of a file that is not blank: one JSON object a line, log-probabilities in nats."""
+    """Score each line of a file that is not blank: one JSON object a line, log-probabilities in nats.
+
+    Of a model that has learned labels, with the most probable label, and how probable it is.
+    """
 
     run: Annotated[Path, Positional]
     """The run folder."""
@@ -38,7 +45,7 @@ def score_command(arguments: Sequence[str]) -> None:
     """Score texts."""
     options = parse(ScoreOptions, arguments, "score")
     from textforge.model import load_text_model
-    from textforge.run import finite
+    from textforge.run.files import finite
     from textforge.text import read_lines
 
     model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file)
@@ -69,13 +76,17 @@ def _detector(model: "Model") -> "Detector | None":
         return None
 
 
-def _scores(model: "Model", detector: "Detector | None", texts: Sequence[str]) -> dict[str, list[float]]:
-    """Return what is known of the texts: likelihood, the adversary's opinion, and that of the detector."""
-    columns = {}
+def _scores(model: "Model", detector: "Detector | None", texts: Sequence[str]) -> dict[str, list[str] | list[float]]:
+    """Return what is known of the texts: likelihood, label, the adversary's opinion, and that of the detector."""
+    columns: dict[str, list[str] | list[float]] = {}
     if not model.generator.noise_dim:
         log_probs = model.log_prob(texts)
         columns["log_prob"] = log_probs.tolist()
         columns["nll_per_token"] = (-log_probs / model.num_tokens(texts)).tolist()
+    if model.labels and not model.generator.noise_dim:
+        probs = model.label_probs(texts)
+        columns["label"] = [model.labels[place] for place in probs.argmax(1).tolist()]
+        columns["label_prob"] = probs.max(1).tolist()
     if "discriminator" in model.networks:
         columns["discriminator"] = model.discriminate(texts).tolist()
     if detector is not None:
@@ -121,7 +132,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate a run or a file."""
     options = parse(EvaluateOptions, arguments, "evaluate")
     from textforge.results import Row
-    from textforge.run import finite
+    from textforge.run.files import finite
 
     evaluation = _evaluate_run(options) if options.target.is_dir() else _evaluate_file(options)
     if options.canaries is not None:
@@ -135,9 +146,8 @@ def evaluate_command(arguments: Sequence[str]) -> None:
 
 
 def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
-    from textforge.model import PointModel, fingerprint, load
-    from textforge.options import Options
-    from textforge.results import evaluate_model
+    from textforge.model import PointModel, load
+    from textforge.results import evaluate_model, own_options
     from textforge.task import load_task
 
     model = load(options.target, options.checkpoint)
@@ -145,12 +155,12 @@ def _evaluate_run(options: EvaluateOptions) -> "Evaluation":
         return _evaluate_points(model, options)
     task = None
     try:
-        task = load_task(Options.of(model.settings))
+        task = load_task(own_options(model))
     except UserError as error:
         if options.reference is None:
             raise UserError(f"the run's own data cannot be read ({error}); give --reference") from error
         print(f"the run's own data cannot be read ({error}): copies are counted only with --train", file=sys.stderr)
-    if task is not None and fingerprint(task.train) != model.settings.get("corpus"):
+    if task is not None and task.fingerprint != model.settings.get("corpus"):
         print(f"the text at {task.texts.name} is not what the run has learnt from", file=sys.stderr)
     train = None if task is None else task.texts.train
     if options.reference is not None:
@@ -208,15 +218,32 @@ def _evaluate_points(model: "PointModel", options: EvaluateOptions) -> "Evaluati
 
 def _evaluate_file(options: EvaluateOptions) -> "Evaluation":
     from textforge.evaluation import evaluate_texts
-    from textforge.text import read_lines, tokenizers
+    from textforge.metrics.streaming import FIRST, evaluate_stream
+    from textforge.text import read_lines, read_texts, tokenizers
 
     if options.reference is None:
         raise CallError("samples in a file need --reference FILE, real text to compare them with")
     real = read_references(options.reference)
     name = tokenizers.choose(real) if options.tokenizer == "auto" else options.tokenizer
-    samples = list(read_lines(options.target))
-    tokenizer, judges = tokenizers.train(name, real), _judges(options)
-    return evaluate_texts(samples, real, tokenizer, train=read_training(options.train), judges=judges)
+    train, judges = read_training(options.train), _judges(options)
+    if sum(map(_size, (options.target, options.reference))) < LARGE:
+        samples, tokenizer = list(read_lines(options.target)), tokenizers.train(name, real)
+        return evaluate_texts(samples, real, tokenizer, train=train, judges=judges)
+    print("large files: what is counted is counted in all lines, by tables in the temporary folder", file=sys.stderr)
+    # The tokenizer cuts texts here, and numbers no symbols.
+    tokenizer = tokenizers.train(name, itertools.islice(real, FIRST))
+    return evaluate_stream(
+        read_texts(options.target).train,
+        real,
+        lambda ours, theirs, known: evaluate_texts(ours, theirs, tokenizer, train=known, judges=judges),
+        train=train,
+        split=tokenizer.split,
+    )
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder."""
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
 
 
 @dataclass(frozen=True)

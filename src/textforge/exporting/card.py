@@ -12,7 +12,7 @@ from textforge import methods
 from textforge.decoding import Generator
 from textforge.report.read import Evaluation, Row, read
 from textforge.report.words import number, visible
-from textforge.text import Tokenizer
+from textforge.text import Labelled, Tokenizer
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#|~$&!])")
 
@@ -82,7 +82,8 @@ def _training(
         "preset": settings["preset"],
         "seed": settings["seed"],
         "texts are cut by": tokenizer.unit,
-        "symbols": len(vocabulary.symbols),
+        "symbols": len(vocabulary.symbols) - vocabulary.num_labels,
+        "labels": ", ".join(tokenizer.labels) if isinstance(tokenizer, Labelled) else "none",
         "tokens a text": f"at most {generator.max_length}, its end included",
     }
     yield _table(("", ""), [(name, str(value)) for name, value in facts.items()])

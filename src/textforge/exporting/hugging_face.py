@@ -55,7 +55,10 @@ def files(
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         TOKENIZER: to_json(tokenizer).encode() + b"\n",
     }
-    shared = {**settings, **{name: _last_part(settings[name]) for name in ("data", "valid") if name in settings}}
+    places = ("data", "labels", "valid", "tokenizer")
+    shared = {**settings, **{name: _last_part(settings[name]) for name in places if name in settings}}
+    if "pretrained" in settings["config"]:
+        shared["config"] = {**settings["config"], "pretrained": _last_part(settings["config"]["pretrained"])}
     config = {
         "model_type": MODEL_TYPE,
         "architectures": [type(generator).__name__],

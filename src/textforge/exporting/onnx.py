@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from textforge.decoding import Generator, State, evaluating, leaves, map_state
 from textforge.errors import UserError, WorkError
+from textforge.nets.pretrained import PretrainedGenerator
 from textforge.run import derive
-from textforge.text import Tokenizer
+from textforge.text import Labelled, Tokenizer
 from textforge.text.tokenizer_json import to_json
 
 ROWS = 3
@@ -75,9 +76,11 @@ def files(generator: Generator, tokenizer: Tokenizer, *, method: str) -> dict[st
     the graph computes something else.
     """
     _require_libraries()
+    if isinstance(generator, PretrainedGenerator):
+        raise UserError(f"{method} of a pretrained model cannot go to ONNX: its graph is not ours; export it otherwise")
     if generator.noise_dim and not isinstance(generator, UniformNoise):
         raise UserError(f"{method} cannot go to ONNX: its noise is not uniform in a range, and the graph draws none")
-    vocabulary = tokenizer.vocabulary
+    vocabulary, labels = tokenizer.vocabulary, tokenizer.labels if isinstance(tokenizer, Labelled) else ()
     with evaluating(generator), torch.random.fork_rng():
         torch.manual_seed(derive(0, "onnx"))
         state = generator.initial_state(ROWS)
@@ -93,6 +96,7 @@ def files(generator: Generator, tokenizer: Tokenizer, *, method: str) -> dict[st
             "max_length": generator.max_length,
             "vocab_size": vocabulary.vocab_size,
             **{name: vars(vocabulary)[name] for name in ("bos", "eos", "pad", "unk")},
+            "labels": dict(zip(labels, vocabulary.labels, strict=True)),
             "inputs": ["token", *names],
             "outputs": ["logits", *after],
             "state": {name: _form(leaf) for name, leaf in zip(names, flat, strict=True)},

@@ -18,8 +18,10 @@ from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll, policy_gradient
 from textforge.nets.manager_worker import GoalForm, LeakGANGenerator
 from textforge.nets.text_cnn import TextCNN
+from textforge.objectives import mixed
 from textforge.returns import Reward, cosine, intrinsic_reward, leave_one_out_baseline, monte_carlo_q, rank_rescale
 from textforge.run import Measurement, Run
+from textforge.sharding import by_rows
 from textforge.task import Task
 from textforge.text import Stream, Vocabulary
 
@@ -95,6 +97,10 @@ class Config:
     """delta of the bootstrapped rescaled activation [P]; 16, of unsorted rewards [C]."""
     reward: Literal["discriminator", "constant", "random"] = "discriminator"
     """What scores a sequence: D(Y) [P]; 1 or uniform noise (controls; the leaked features stay D's)."""
+    objective: str | None = None
+    """A function of texts, `module:function` or `file.py:function`, that joins the reward (ORGAN); None: none."""
+    objective_weight: float = 0.5
+    """Its share of the reward, 1 - lambda of ORGAN: 0 only measures it, 1 is the objective alone."""
     baseline: Literal["none", "leave-one-out"] = "none"
     """What is subtracted from the intrinsic reward: nothing [P, C], or its mean over the other sequences."""
     temperature: float = 1.0
@@ -126,8 +132,8 @@ class Config:
         at_least(1, self, "embedding_dim", "hidden_dim", "manager_dim", "goal_dim", "step_size", "batch_size")
         at_least(1, self, "pretrain_steps", "pretrain_every", "patience", "g_steps", "d_steps", "d_epochs", "negatives")
         at_least(1, self, "d_embedding_dim")
-        at_least(0, self, "rounds", "num_rollouts", "mle_every", "d_l2", "dropout", "d_dropout")
-        at_most(1, self, "dropout", "d_dropout")
+        at_least(0, self, "rounds", "num_rollouts", "mle_every", "d_l2", "dropout", "d_dropout", "objective_weight")
+        at_most(1, self, "dropout", "d_dropout", "objective_weight")
         above(0, self, "clip", "init_std", "pretrain_lr", "g_lr", "interleave_lr", "d_lr")
         above(0, self, "rescale_delta", "temperature")
         if self.d_windows is not None and (not self.d_windows or min(map(min, self.d_windows)) < 1):
@@ -244,6 +250,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     players = networks(config, task.vocabulary, task.max_length)
     G, D = players["generator"], players["discriminator"]
     c = G.step_size
+    every = c if config.rollout_every == "segment" else 1
     worker_optimizer = Adam(G.worker.parameters(), lr=config.g_lr)
     manager_optimizer = run.track("manager_optimizer", Adam(G.manager.parameters(), lr=config.g_lr))
     from_text = Adams(
@@ -268,16 +275,11 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     G.worker.dropout.eval()  # in the game, the gradient is that of the policy which is sampled
     for round_ in run.phase("adversarial", config.rounds, measure=at_temperature_1):
         G.leaked.leak(D)
-        reward_of = verdict(config, D)
+        reward_of = mixed(verdict(config, D), config, task.objective)
         for _ in range(config.g_steps):
             fake = sample(G, config.batch_size, temperature=config.temperature)
             q = monte_carlo_q(
-                G,
-                fake.tokens,
-                reward_of,
-                config.num_rollouts,
-                every=c if config.rollout_every == "segment" else 1,
-                temperature=config.temperature,
+                G, fake.tokens, reward_of, config.num_rollouts, every=every, temperature=config.temperature
             )
             features = G.leaked(fake.tokens)
             goals = G.manager(features[:, :-1])
@@ -371,7 +373,7 @@ def verdict(config: Config, D: TextCNN) -> Reward:
     """Return the reward of whole sequences: their probability of being real, for D as it stands now, or a control."""
     if config.reward == "discriminator":
         judge = D.tabulated()
-        return lambda tokens: judge(tokens).logits.sigmoid()
+        return by_rows(lambda tokens: judge(tokens).logits.sigmoid())
     empty = {"constant": torch.ones, "random": torch.rand}[config.reward]
     return lambda tokens: empty(len(tokens), device=tokens.device)
 

@@ -22,6 +22,7 @@ from textforge.errors import above, at_least, at_most
 from textforge.losses import nll, policy_gradient
 from textforge.metrics.matches import ngram_score
 from textforge.nets.infilling import InfillingDiscriminator, InfillingGenerator
+from textforge.objectives import rewarded, steered
 from textforge.returns import discounted_returns
 from textforge.run import Measurement, Run, derive
 from textforge.run.seeds import forked
@@ -98,6 +99,10 @@ class Config:
     """What scores a fill: log D [P]; the same number for all, or the logarithm of uniform noise (controls)."""
     returns: Literal["from-here", "from-start"] = "from-here"
     """Whether a reward at s counts gamma^(s-t) at t [C], or gamma^s, as the paper prints it."""
+    objective: str | None = None
+    """A function of texts, `module:function` or `file.py:function`, that joins the returns (ORGAN); None: none."""
+    objective_weight: float = 0.5
+    """Its share of the returns, 1 - lambda of ORGAN: 0 only measures it, 1 is the objective alone."""
     advantage_clip: float = 5.0
     """Bound on the absolute advantage [C]."""
     label_matches_as_real: bool = False
@@ -115,8 +120,8 @@ class Config:
         """Check the ranges."""
         at_least(1, self, "hidden_dim", "num_layers", "batch_size", "pretrain_batch_size", "patience", "d_steps")
         at_least(0, self, "lm_steps", "mle_steps", "d_pretrain_steps", "rounds", "curriculum")
-        at_least(0, self, "dropout", "d_dropout", "present_rate", "whole_rate", "discount")
-        at_most(1, self, "dropout", "d_dropout", "present_rate", "whole_rate", "discount")
+        at_least(0, self, "dropout", "d_dropout", "present_rate", "whole_rate", "discount", "objective_weight")
+        at_most(1, self, "dropout", "d_dropout", "present_rate", "whole_rate", "discount", "objective_weight")
         above(0, self, "clip", "advantage_clip", "pretrain_lr", "d_pretrain_lr", "g_lr", "d_lr", "critic_lr")
 
 
@@ -194,6 +199,7 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     texts = run.track("texts", stream(config.pretrain_batch_size))
     real = run.track("real", stream(config.batch_size))
     measure = measurements(config, G, task, run)
+    objective = rewarded(config, task.objective)
 
     for _ in run.phase("language-model", config.lm_steps, evaluate_every=0):  # it is no generator yet
         batch = texts.next()
@@ -213,7 +219,8 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     for _ in run.phase("discriminator", config.d_pretrain_steps, evaluate_every=0):
         play = filled(config, G, real.next().tokens)
         train_discriminator(config, D, d_pretrain_optimizer, play, run)
-        train_critic(config, D, critic_optimizer, play, returns(config, rewards(config, D, play)), run)
+        return_ = steered(returns(config, rewards(config, D, play)), play.fake, config, objective)
+        train_critic(config, D, critic_optimizer, play, return_, run)
 
     for i in run.phase("adversarial", config.rounds, measure=measure):
         width = curriculum_length(config, i, task.max_length)
@@ -221,10 +228,11 @@ def train(config: Config, task: Task, run: Run) -> Generator:
             play = filled(config, G, real.next().tokens[:, :width])
             train_discriminator(config, D, d_optimizer, play, run)
             if config.critic_step == "discriminator":
-                train_critic(config, D, critic_optimizer, play, returns(config, rewards(config, D, play)), run)
+                return_ = steered(returns(config, rewards(config, D, play)), play.fake, config, objective)
+                train_critic(config, D, critic_optimizer, play, return_, run)
         play = filled(config, G, real.next().tokens[:, :width])
         reward = rewards(config, D, play)
-        return_ = returns(config, reward)
+        return_ = steered(returns(config, reward), play.fake, config, objective)
         advantage = advantages(config, D, play, return_)
         run.step(g_optimizer, policy_gradient(G(play.fake, play.masked), advantage), clip=config.clip)
         run.log(reward=masked_mean(reward, play.blank))
@@ -364,6 +372,8 @@ def measurements(config: Config, G: InfillingGenerator, task: Task, run: Run) ->
         if config.whole_rate > 0:  # else it has never learnt to write freely
             drawn, held_out = spelled(sample(G, num).tokens, task), spelled(tokens, task)
             scalars |= ngram_score(drawn, held_out, split=task.tokenizer.split)
+        if task.objective is not None:
+            scalars["objective_fills"] = float(task.objective(infill(G, masked).tokens).mean())
         if task.oracle is not None:
             fills = infill(G, masked)
             log_p = task.oracle.log_prob(spelled(fills.tokens, task))

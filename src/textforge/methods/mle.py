@@ -5,7 +5,7 @@ paper uses as a baseline.
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from jaxtyping import Int
@@ -15,7 +15,7 @@ from torch.optim import Adam
 from textforge.decoding import Generator, decode
 from textforge.errors import above, at_least, at_most
 from textforge.losses import nll
-from textforge.nets.lstm import LSTMGenerator
+from textforge.nets.generators import LanguageModel, begin, build, check, trainable
 from textforge.run import Run
 from textforge.task import Task
 from textforge.text import Stream, Vocabulary
@@ -43,15 +43,23 @@ class Config:
     """The preset `paper` is the MLE baseline of SeqGAN (Yu et al. 2017): [P] marks its paper, [C] its authors' code."""
 
     embedding_dim: int = 32
-    """Size of the token embeddings [C]."""
+    """Size of the token embeddings [C]; a transformer is so wide throughout."""
     hidden_dim: int = 32
     """Size of the LSTM's hidden state [C]."""
     num_layers: int = 1
-    """LSTM layers [P, C]."""
+    """Layers of the network; one LSTM [P, C]."""
     dropout: float = 0.0
-    """Dropout on embeddings and last hidden state; the paper has none."""
+    """Dropout on embeddings and last hidden state, in a transformer as in GPT-2; the paper has none."""
     init_std: float | None = 0.1
-    """Standard deviation of all initial weights [C]; None leaves PyTorch's own."""
+    """Standard deviation of all initial weights [C]; None: PyTorch's own, of a transformer GPT-2's."""
+    network: Literal["lstm", "transformer"] = "lstm"
+    """What predicts the next token: an LSTM [P, C], or a small GPT."""
+    num_heads: int = 4
+    """Heads of the transformer's attention."""
+    pretrained: str | None = None
+    """A causal language model of Hugging Face to go on from: its folder, or its name with an owner (OWNER/NAME)."""
+    lora_rank: int = 0
+    """Of a pretrained model, train adapters of this rank in place of its weights; 0 trains all weights."""
     batch_size: int = 64
     """Sequences a step [P, C]."""
     lr: float = 1e-2
@@ -67,7 +75,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least(1, self, "embedding_dim", "hidden_dim", "num_layers", "batch_size", "steps", "patience")
+        check(self)
+        at_least(1, self, "batch_size", "steps", "patience")
         at_least(0, self, "dropout", "scheduled_sampling")
         at_most(1, self, "dropout")
         above(0, self, "lr", "clip", "init_std")
@@ -77,6 +86,16 @@ PRESETS = {
     "paper": Config(),
     "scheduled-sampling": Config(scheduled_sampling=0.002),
     "small": Config(embedding_dim=256, hidden_dim=256, dropout=0.3, init_std=None, lr=2e-3, steps=1000, patience=4),
+    "transformer": Config(
+        network="transformer",
+        embedding_dim=128,
+        num_layers=2,
+        dropout=0.1,
+        init_std=None,
+        lr=2e-3,
+        steps=2000,
+        patience=4,
+    ),
     "tiny": Config(embedding_dim=8, hidden_dim=16, batch_size=8, steps=6),
 }
 LENGTHS = ("steps",)
@@ -85,28 +104,19 @@ LENGTHS = ("steps",)
 class Networks(TypedDict):
     """The one player."""
 
-    generator: LSTMGenerator
+    generator: LanguageModel
 
 
 def networks(config: Config, vocabulary: Vocabulary, max_length: int) -> Networks:
     """Build the generator, untrained."""
-    return Networks(
-        generator=LSTMGenerator(
-            vocabulary,
-            max_length,
-            embedding_dim=config.embedding_dim,
-            hidden_dim=config.hidden_dim,
-            num_layers=config.num_layers,
-            dropout=config.dropout,
-            init_std=config.init_std,
-        )
-    )
+    return Networks(generator=build(config, vocabulary, max_length))
 
 
 def train(config: Config, task: Task, run: Run) -> Generator:
     """Minimise the negative log-likelihood of the training sequences."""
     G = networks(config, task.vocabulary, task.max_length)["generator"]
-    optimizer = Adam(G.parameters(), lr=config.lr)
+    begin(G, config)
+    optimizer = Adam(trainable(G), lr=config.lr)
     real = Stream(task.train, config.batch_size, width=task.max_length, seed=run.seed, device=run.device)
     run.setup("generator", G, optimizer)
     run.track("real", real)

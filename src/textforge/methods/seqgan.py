@@ -20,10 +20,12 @@ from textforge.decoding import Generator, sample
 from textforge.errors import CallError, above, at_least, at_most
 from textforge.losses import discriminator_loss, nll, policy_gradient
 from textforge.metrics.bleu import sentence_bleu
-from textforge.nets.lstm import LSTMGenerator
+from textforge.nets.generators import LanguageModel, begin, build, check, trainable, without_dropout
 from textforge.nets.text_cnn import TextCNN
+from textforge.objectives import mixed
 from textforge.returns import Reward, leave_one_out_baseline, monte_carlo_q
 from textforge.run import Run
+from textforge.sharding import by_rows
 from textforge.task import Task
 from textforge.text import Stream, Vocabulary
 
@@ -44,13 +46,23 @@ class Config:
     """The preset `paper` is the synthetic experiment: [P] marks values of the paper, [C] of the authors' code."""
 
     embedding_dim: int = 32
-    """Size of the generator's embeddings [C]."""
+    """Size of the generator's embeddings [C]; a transformer is so wide throughout."""
     hidden_dim: int = 32
     """Size of the generator's LSTM [C]."""
     dropout: float = 0.0
     """Dropout of the generator while it learns from data; the paper has none."""
     init_std: float | None = 0.1
-    """Standard deviation of the generator's initial weights [C]; None leaves PyTorch's own."""
+    """Standard deviation of the generator's initial weights [C]; None: PyTorch's own, of a transformer GPT-2's."""
+    network: Literal["lstm", "transformer"] = "lstm"
+    """What the generator is: an LSTM [P, C], or a small GPT."""
+    num_layers: int = 1
+    """Layers of the generator [C]."""
+    num_heads: int = 4
+    """Heads of the transformer's attention."""
+    pretrained: str | None = None
+    """A causal language model of Hugging Face to go on from: its folder, or its name with an owner (OWNER/NAME)."""
+    lora_rank: int = 0
+    """Of a pretrained model, train adapters of this rank in place of its weights; 0 trains all weights."""
     batch_size: int = 64
     """Sequences a step, of either network [P, C]."""
     clip: float = 5.0
@@ -83,6 +95,10 @@ class Config:
     """What scores a sequence: D(Y) [P]; 1 or uniform noise (controls); BLEU against the training text (PG-BLEU) [P]."""
     bleu_order: int = 4
     """The n of the BLEU reward; the paper does not give its own."""
+    objective: str | None = None
+    """A function of texts, `module:function` or `file.py:function`, that joins the reward (ORGAN); None: none."""
+    objective_weight: float = 0.5
+    """Its share of the reward, 1 - lambda of ORGAN: 0 only measures it, 1 is the objective alone."""
 
     d_steps: int = 5
     """Times a round that the discriminator gets fresh negatives: d of algorithm 1 [P, fig. 3]."""
@@ -103,12 +119,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        at_least(1, self, "embedding_dim", "hidden_dim", "batch_size", "pretrain_steps", "negatives", "d_embedding_dim")
+        check(self)
+        at_least(1, self, "batch_size", "pretrain_steps", "negatives", "d_embedding_dim")
         at_least(1, self, "patience", "g_steps", "d_epochs")
         at_least(2, self, "bleu_order")
         at_least(0, self, "pretrain_rounds", "rounds", "num_rollouts", "d_steps", "d_l2")
-        at_least(0, self, "dropout", "d_dropout", "rollout_rate")
-        at_most(1, self, "dropout", "d_dropout", "rollout_rate")
+        at_least(0, self, "dropout", "d_dropout", "rollout_rate", "objective_weight")
+        at_most(1, self, "dropout", "d_dropout", "rollout_rate", "objective_weight")
         above(0, self, "clip", "init_std", "pretrain_lr", "g_lr", "d_lr")
         if not self.d_windows or min(map(min, self.d_windows)) < 1:
             raise CallError(f"--d-windows takes pairs of sizes and numbers of kernels above 0, not {self.d_windows}")
@@ -141,6 +158,9 @@ PRESETS = {
     "constant-reward": replace(SMALL, reward="constant", baseline="none"),
     "random-reward": replace(SMALL, reward="random"),
     "pg-bleu": replace(SMALL, reward="bleu"),
+    "transformer": replace(
+        SMALL, network="transformer", embedding_dim=128, num_layers=2, dropout=0.1, pretrain_steps=2000
+    ),
     "tiny": Config(
         embedding_dim=8,
         hidden_dim=16,
@@ -162,21 +182,14 @@ LENGTHS = ("pretrain_steps", "pretrain_rounds", "rounds")
 class Networks(TypedDict):
     """The two players."""
 
-    generator: LSTMGenerator
+    generator: LanguageModel
     discriminator: TextCNN
 
 
 def networks(config: Config, vocabulary: Vocabulary, max_length: int) -> Networks:
     """Build the generator and the discriminator, untrained."""
     return Networks(
-        generator=LSTMGenerator(
-            vocabulary,
-            max_length,
-            embedding_dim=config.embedding_dim,
-            hidden_dim=config.hidden_dim,
-            dropout=config.dropout,
-            init_std=config.init_std,
-        ),
+        generator=build(config, vocabulary, max_length),
         discriminator=TextCNN(
             vocabulary,
             max_length,
@@ -191,10 +204,11 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     """Run algorithm 1."""
     players = networks(config, task.vocabulary, task.max_length)
     G, D = players["generator"], players["discriminator"]
+    begin(G, config)
     beta = copy.deepcopy(G)  # the roll-out policy
-    g_optimizer = Adam(G.parameters(), lr=config.g_lr)
+    g_optimizer = Adam(trainable(G), lr=config.g_lr)
     d_optimizer = Adam(D.parameters(), lr=config.d_lr)
-    pretrain_optimizer = run.track("pretrain_optimizer", Adam(G.parameters(), lr=config.pretrain_lr))
+    pretrain_optimizer = run.track("pretrain_optimizer", Adam(trainable(G), lr=config.pretrain_lr))
     run.setup("generator", G, g_optimizer)
     run.setup("rollout_policy", beta)
     run.setup("discriminator", D, d_optimizer)
@@ -212,9 +226,9 @@ def train(config: Config, task: Task, run: Run) -> Generator:
     for _ in run.phase("discriminator", config.pretrain_rounds, evaluate_every=0):
         train_discriminator(config, G, D, d_optimizer, positives, run)
 
-    G.dropout.eval()  # from here on the gradient is that of the policy which is sampled
+    without_dropout(G)  # from here on the gradient is that of the policy which is sampled
     for _ in run.phase("adversarial", config.rounds):
-        reward = reward_function(config, D, task)
+        reward = mixed(reward_function(config, D, task), config, task.objective)
         for _ in range(config.g_steps):
             fake = sample(G, config.batch_size)
             q = monte_carlo_q(beta, fake.tokens, reward, config.num_rollouts)  # eq. (4)
@@ -247,7 +261,7 @@ def reward_function(config: Config, D: TextCNN, task: Task) -> Reward:
     match config.reward:
         case "discriminator":
             judge = D.tabulated()
-            return lambda tokens: judge(tokens).logits.sigmoid()
+            return by_rows(lambda tokens: judge(tokens).logits.sigmoid())
         case "constant":
             return lambda tokens: torch.ones(len(tokens), device=tokens.device)
         case "random":
@@ -267,5 +281,6 @@ def spelled(tokens: Int[Tensor, "B T"], vocabulary: Vocabulary) -> list[str]:
 @torch.no_grad()
 def follow(beta: nn.Module, G: nn.Module, rate: float) -> None:
     """Move the roll-out policy: beta <- rate * beta + (1 - rate) * theta, for every parameter and buffer."""
-    for name, value in beta.state_dict().items():
-        value.lerp_(G.state_dict()[name], 1 - rate)
+    # Not in place: a tied weight has two names, and would move twice.
+    moved = {name: value.lerp(G.state_dict()[name], 1 - rate) for name, value in beta.state_dict().items()}
+    beta.load_state_dict(moved)

@@ -26,6 +26,7 @@ from textforge.nets.noise_lstm import NoiseGateLSTM
 from textforge.relaxations import annealed, write_softly
 from textforge.relaxed import NoiseGenerator, Relaxed
 from textforge.run import Measurement, Run
+from textforge.sharding import alone
 from textforge.task import Task
 from textforge.text import Corpus, Stream, Vocabulary, swap_two
 
@@ -309,6 +310,7 @@ def gaussian_matching(config: Config, real: Float[Tensor, "N F"], fake: Float[Te
     return covariance_matching(real, fake, ridge=config.ridge)
 
 
+@alone()  # the gradients of one process's share would be no gradients, before `run.step` averages them
 def look_ahead(
     config: Config, write: Writer, D: FeatureCNN, real: Stream, past_real: Window, past_fake: Window
 ) -> dict[str, Tensor]:

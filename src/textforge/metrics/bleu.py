@@ -97,7 +97,7 @@ def sentence_bleu(
         return largest
 
     lengths = symbols.lengths[:num]
-    return _scores(symbols, num, max_order, largest_in_references, _closest(lengths, symbols.lengths[num:]))
+    return _scores(symbols, num, max_order, largest_in_references, closest_length(lengths, symbols.lengths[num:]))
 
 
 def sentence_self_bleu(
@@ -107,11 +107,11 @@ def sentence_self_bleu(
     if len(samples) < 2:
         raise UserError(f"Self-BLEU compares a text with others, but there are {len(samples)} in all; pass at least 2")
     symbols = Symbols.of(samples, split)
-    closest = _closest_other(symbols.lengths)
-    return _scores(symbols, len(samples), max_order, _second_largest, closest)
+    closest = closest_other_length(symbols.lengths, *np.unique(symbols.lengths, return_counts=True))
+    return _scores(symbols, len(samples), max_order, second_largest, closest)
 
 
-def _second_largest(counts: GramCounts) -> Int[np.ndarray, "grams"]:
+def second_largest(counts: GramCounts) -> Int[np.ndarray, "grams"]:
     """Each n-gram's second largest count in one text, with multiplicity; 0 where one text alone holds it."""
     largest, second = np.zeros((2, counts.num_grams), np.int64)
     np.maximum.at(largest, counts.gram, counts.count)
@@ -121,7 +121,7 @@ def _second_largest(counts: GramCounts) -> Int[np.ndarray, "grams"]:
     return np.where(tied, largest, second)
 
 
-def _closest(lengths: Int[np.ndarray, "N"], references: Int[np.ndarray, "M"]) -> Float[np.ndarray, "N"]:
+def closest_length(lengths: Int[np.ndarray, "N"], references: Int[np.ndarray, "M"]) -> Float[np.ndarray, "N"]:
     """The reference length closest to each length, the shorter one on a tie."""
     known = np.unique(references)
     at = np.searchsorted(known, lengths)
@@ -129,9 +129,11 @@ def _closest(lengths: Int[np.ndarray, "N"], references: Int[np.ndarray, "M"]) ->
     return _nearer(lengths, bounded[at], bounded[at + 1])
 
 
-def _closest_other(lengths: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
-    """The same, where the references of each text are all texts but itself."""
-    known, at, repeats = np.unique(lengths, return_inverse=True, return_counts=True)
+def closest_other_length(
+    lengths: Int[np.ndarray, "N"], known: Int[np.ndarray, "K"], repeats: Int[np.ndarray, "K"]
+) -> Float[np.ndarray, "N"]:
+    """The same, where the references of each text are all texts but itself; `repeats` of them have a `known` length."""
+    at = np.searchsorted(known, lengths)
     bounded = np.concatenate(([-np.inf], known, [np.inf]))
     return np.where(repeats[at] > 1, lengths, _nearer(lengths, bounded[at], bounded[at + 2]))
 
@@ -153,12 +155,19 @@ def _scores(
     if max_order < 2:
         raise UserError(f"BLEU is reported from order 2 on, but max_order is {max_order}; pass at least 2")
     lengths = symbols.lengths[:num]
-    orders = np.arange(1, max_order + 1)[:, None]
     matches = np.empty((max_order, num))
     for row, counts in zip(matches, gram_counts(symbols, max_order), strict=True):
         clipped = np.minimum(counts.count, limit(counts)[counts.gram])
         hypothesis = counts.text < num
         row[:] = np.bincount(counts.text[hypothesis], weights=clipped[hypothesis], minlength=num)
+    return scored(matches, lengths, closest)
+
+
+def scored(
+    matches: Float[np.ndarray, "orders N"], lengths: Int[np.ndarray, "N"], closest: Float[np.ndarray, "N"]
+) -> Float[np.ndarray, "orders N"]:
+    """BLEU of texts by their lengths, the closest ones of their references, and their clipped counts of each order."""
+    orders = np.arange(1, len(matches) + 1)[:, None]
     precision = np.where(matches > 0, matches, SMOOTHING) / np.maximum(lengths - orders + 1, 1)
     geometric_mean = np.exp(np.cumsum(np.log(precision), axis=0) / orders)
     brevity = np.exp(np.minimum(0, 1 - closest / np.maximum(lengths, 1)))  # no symbol, no match: 0 below in any case

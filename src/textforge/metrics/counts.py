@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 
 from textforge.errors import UserError
 
@@ -64,14 +64,14 @@ def gram_counts(symbols: Symbols, max_order: int) -> Iterator[GramCounts]:
         start, prefix = start[fits], prefix[fits]
         key = prefix * size + symbols.flat[start + order - 1]
         by_gram = np.argsort(key, kind="stable")
-        new_gram, owner = _changes(key[by_gram]), text[start[by_gram]]
+        new_gram, owner = changes(key[by_gram]), text[start[by_gram]]
         number = np.cumsum(new_gram) - 1
-        rows = np.flatnonzero(new_gram | _changes(owner))
+        rows = np.flatnonzero(new_gram | changes(owner))
         yield GramCounts(number[rows], owner[rows], np.diff(rows, append=len(key)), int(new_gram.sum()))
         prefix[by_gram] = number
 
 
-def _changes(values: Int[np.ndarray, "K"]) -> Bool[np.ndarray, "K"]:
+def changes(values: Integer[np.ndarray, "K"]) -> Bool[np.ndarray, "K"]:
     """Mark each value that differs from the one before it; the first always does."""
     marks = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=marks[1:])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from textforge.nets.embedding import Sequences, embed, real_positions
 from textforge.nets.judgement import Judgement
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -26,6 +27,7 @@ class SentenceFeatures(nn.Module):
         self.embedding = nn.Embedding(len(vocabulary), embedding_dim)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding_dim, kernels, size) for size, kernels in windows)
 
+    @by_rows
     def forward(self, sequences: Sequences) -> Float[Tensor, "B F"]:
         """Return the largest tanh of each kernel over all windows that hold a real token."""
         embedded = embed(self.embedding, sequences)

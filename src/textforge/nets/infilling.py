@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from textforge.decoding import State, map_state
 from textforge.nets.attention import LSTMLayers, LuongAttention, VariationalDropout
 from textforge.nets.judgement import Judgement
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 from textforge.text.masking import words
 
@@ -44,6 +45,7 @@ class InfillingGenerator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary.vocab_size))
         nn.init.normal_(self.embedding.weight, std=hidden_dim**-0.5)  # its rows are those of the softmax, too
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], masked: Int[Tensor, "B T"] | None = None) -> Float[Tensor, "B T"]:
         """Return the log-probability of what fills each blank, given m(x) and the tokens before it, in nats.
 
@@ -59,6 +61,7 @@ class InfillingGenerator(nn.Module):
         goes_on = torch.zeros_like(real) if masked is None else self._goes_on(masked)
         return self._log_probs(output, tokens, blank, goes_on)
 
+    @by_rows
     def language_model(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Return the log-probabilities under the decoder by itself: without an encoder, and without attention."""
         real = tokens != self.vocabulary.pad
@@ -159,6 +162,7 @@ class InfillingDiscriminator(nn.Module):
         self.head = nn.Linear(hidden_dim, 1)
         self.critic_head = nn.Linear(hidden_dim, 1)
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], masked: Int[Tensor, "B T"] | None = None) -> Judgement:
         """Judge each token of a filled text, given m(x); None stands for blanks only, but for `eos`."""
         real = tokens != self.vocabulary.pad
@@ -169,6 +173,7 @@ class InfillingDiscriminator(nn.Module):
         features = self.attention(hidden, memory, places)
         return Judgement(self.head(features).squeeze(2), features)
 
+    @by_rows
     def critic(self, tokens: Int[Tensor, "B T"], *, trunk: bool = False) -> Float[Tensor, "B T"]:
         """Return V_t, which depends on the tokens before t alone: what the decoder makes of them without m(x).
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -12,3 +12,9 @@ class Judgement:
 
     logits: Float[Tensor, "B *T"]
     features: Float[Tensor, "B *T F"]
+
+    def whole(self, real: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
+        """Return one logit a sequence; where there is one a position, that of their mean probability on real tokens."""
+        if self.logits.dim() == 1:
+            return self.logits
+        return ((self.logits.sigmoid() * real).sum(1) / real.sum(1)).logit()

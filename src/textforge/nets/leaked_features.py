@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from textforge.decoding import State
 from textforge.nets.text_cnn import TextCNN
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -104,6 +105,7 @@ class LeakedFeatures(nn.Module):
         found: Tensor = self.highway((maxima + self.bias).relu())
         return found
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T1 F"]:
         """Return the features of every prefix of each sequence, f_0 of the empty one to f_T of the whole."""
         state = self.initial_state(len(tokens))

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from textforge.decoding import State, rows_at_once
+from textforge.decoding import State
+from textforge.nets.output import token_log_probs
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -47,6 +48,7 @@ class LSTMGenerator(nn.Module):
         """V, the number of ids that may be emitted."""
         return self.vocabulary.vocab_size
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], inputs: Int[Tensor, "B T"] | None = None) -> Float[Tensor, "B T"]:
         """Return the log-probability of each token given those before it, in nats; 0 on padding.
 
@@ -58,13 +60,7 @@ class LSTMGenerator(nn.Module):
         start = torch.full_like(read[:, :1], vocabulary.bos)
         hidden: Tensor
         hidden, _ = self.lstm(self.dropout(self.embedding(torch.cat([start, read[:, :-1]], 1))))
-        # The output layer is most of the work: padding does not go through it, and its logits stay in the cache.
-        size = rows_at_once(self.vocab_size, tokens.device)
-        parts = zip(self.dropout(hidden[real]).split(size), tokens[real].split(size), strict=True)
-        losses = [F.cross_entropy(self.output(part), target, reduction="none") for part, target in parts]
-        log_probs = hidden.new_zeros(tokens.shape)
-        log_probs[real] = -torch.cat(losses)
-        return log_probs
+        return token_log_probs(tokens, real, self.dropout(hidden[real]), self.output, self.vocab_size)
 
     def initial_state(self, batch: int, context: Any = None) -> State:
         """Return zero hidden and cell vectors, [B H] each, a pair a layer."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from textforge.decoding import State
 from textforge.nets.leaked_features import LeakedFeatures
 from textforge.nets.text_cnn import TextCNN
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 GoalForm = Literal["sliding", "segment"]
@@ -156,12 +157,14 @@ class LeakGANGenerator(nn.Module):
     def _first_goal(self) -> Float[Tensor, " F"]:
         return F.normalize(self.worker.first_goal, dim=-1)
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], temperature: float = 1.0) -> Float[Tensor, "B T"]:
         """Return the log-probability of each token given those before it, in nats; 0 on padding."""
         with torch.no_grad():
             goals = self.manager(self.leaked(tokens)[:, :-1])
         return self.log_probs(tokens, goals, temperature)
 
+    @by_rows
     def log_probs(
         self, tokens: Int[Tensor, "B T"], goals: Float[Tensor, "B T F"], temperature: float = 1.0
     ) -> Float[Tensor, "B T"]:

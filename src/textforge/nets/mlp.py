@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from textforge.sharding import by_rows
+
 NoiseKind = Literal["uniform", "gaussian"]
 
 
@@ -98,6 +100,7 @@ class MLPGenerator(nn.Module):
             return torch.randn(num, self.noise_dim, device=self.centre.device)
         return (2 * torch.rand(num, self.noise_dim, device=self.centre.device) - 1) * math.sqrt(3)
 
+    @by_rows
     def forward(self, noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B D"]:
         """Map noise to points."""
         *hidden, last = self.layers
@@ -142,6 +145,7 @@ class MaxoutDiscriminator(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.get_default_dtype()))
         initialise(self, init_range)
 
+    @by_rows
     def forward(self, points: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Return the logit of each point's being real."""
         features = self.input_dropout((points - self.centre) / self.scale)

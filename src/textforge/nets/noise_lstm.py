@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from textforge.decoding import State
 from textforge.nets.embedding import embed
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -69,6 +70,7 @@ class NoiseStartLSTM(nn.Module):
         hidden, cell = self.lstm(embedded, state)
         return self.output(hidden), (hidden, cell)
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B T"]:
         """Return the log-probability of each token given the noise and the tokens before it; 0 on padding."""
         real = tokens != self.vocabulary.pad
@@ -160,6 +162,7 @@ class NoiseGateLSTM(nn.Module):
         """Return V h."""
         return F.linear(self.projection(hidden), self.embedding.weight[: len(self.bias)], self.bias)
 
+    @by_rows
     def forward(self, tokens: Int[Tensor, "B T"], noise: Float[Tensor, "B Z"]) -> Float[Tensor, "B T"]:
         """Return log softmax(V h) of each token given the noise and the tokens before it; 0 on padding.
 

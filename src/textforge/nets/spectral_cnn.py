@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from textforge.nets.embedding import Sequences, embed
 from textforge.nets.judgement import Judgement
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 WINDOW = 3
@@ -41,6 +42,7 @@ class SpectralCNN(nn.Module):
         )
         self.head = spectral_norm(nn.Linear(hidden_dim * (max_length + 1), 1, bias=False))
 
+    @by_rows
     def forward(self, sequences: Sequences) -> Judgement:
         """Judge token ids, or distributions over the first E ids of the vocabulary.
 

@@ -11,6 +11,7 @@ from textforge.decoding import evaluating
 from textforge.errors import UserError
 from textforge.nets.embedding import Sequences, embed
 from textforge.nets.judgement import Judgement
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -63,6 +64,7 @@ class TextCNN(nn.Module):
             nn.init.constant_(module.bias, 0.1)
         nn.init.zeros_(self.highway.gate.bias)
 
+    @by_rows
     def forward(self, sequences: Sequences) -> Judgement:
         """Judge token ids, or distributions over the first E ids of the vocabulary."""
         embedded = embed(self.embedding, sequences).transpose(1, 2)

@@ -5,6 +5,7 @@ from torch import nn
 
 from textforge.nets.embedding import Sequences, embed, real_positions
 from textforge.nets.judgement import Judgement
+from textforge.sharding import by_rows
 from textforge.text import Vocabulary
 
 
@@ -21,6 +22,7 @@ class TokenRNN(nn.Module):
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
         self.head = nn.Linear(hidden_dim, 1)
 
+    @by_rows
     def forward(self, sequences: Sequences) -> Judgement:
         """Judge token ids, or distributions over the first E ids of the vocabulary."""
         hidden, _ = self.lstm(embed(self.embedding, sequences))

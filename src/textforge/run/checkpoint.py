@@ -186,6 +186,20 @@ def remove(folder: Path, kind: Kind, *, keep: Collection[int | None]) -> None:
             _sidecar(_file(folder, kind, step)).unlink(missing_ok=True)
 
 
+def reopen(folder: Path) -> tuple[State | None, list[str]]:
+    """Return what `newest` does of a run that goes on, and leave nothing in the folder but it and the one before it."""
+    tidy(folder)
+    saved, problems = newest(folder, "last")
+    step = saved["position"]["step"] if saved else 0
+    steps = saved_steps(folder, "last")
+    older = [last for last in steps if last < step]
+    remove(folder, "last", keep={*steps} - {*older[1:]})
+    # What was the best only after the checkpoint will be found again.
+    for kind in ("best", *ended_phases(folder)):
+        remove(folder, kind, keep=[other for other in saved_steps(folder, kind) if other <= step])
+    return saved, problems
+
+
 def tidy(folder: Path) -> None:
     """Finish what a kill interrupted: complete a checkpoint that only lacked its name, delete unfinished ones."""
     for neighbour in folder.glob(".*.tmp") if folder.is_dir() else ():

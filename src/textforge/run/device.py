@@ -1,25 +1,32 @@
-"""Lightning Fabric, and all that the package does with it: the device, the backward pass, averages over processes.
+"""Lightning Fabric, and all that the package does with it: the device, the group of processes, the backward pass.
 
-Networks are not wrapped, so a method may call any function of theirs; gradients are averaged after the backward pass.
+Networks are not wrapped, so a method may call any function of theirs; how processes share work stands in `sharding`.
 """
 
 import ctypes
-from collections.abc import Sequence
+import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from textforge.errors import CallError, UserError, nearest
+from textforge.launch import Launch, launch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _DEVICES = ("auto", "cpu", "cuda")
+PATIENCE = timedelta(minutes=30)
+"""How long processes wait for one that is late: more than any of them computes by itself."""
 
 
 def connect(device: str) -> "Fabric":
-    """Return Fabric on `auto` (a CUDA device where there is one), `cpu` or `cuda`."""
+    """Return Fabric on `auto` (a CUDA device where there is one), `cpu` or `cuda`.
+
+    Where this process was started with others, by torchrun or SLURM, it joins their group, over gloo on CPUs and NCCL
+    on GPUs, and waits until all are there.
+    """
     if device not in _DEVICES:
         raise CallError(f"no such device: '{device}'{nearest(device, _DEVICES)}; choose one of {', '.join(_DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -29,7 +36,32 @@ def connect(device: str) -> "Fabric":
 
     keep_freed_memory()
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return Fabric(accelerator=accelerator, devices=1)
+    return _join(launch(), accelerator) if launch().num > 1 else Fabric(accelerator=accelerator, devices=1)
+
+
+def _join(place: Launch, accelerator: str) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would tell that processes found each other
+    if accelerator == "cuda" and torch.cuda.device_count() < place.per_node:
+        raise UserError(
+            f"{place.per_node} processes on a machine need as many GPUs, and this one has {torch.cuda.device_count()}; "
+            "start fewer, or give --device cpu"
+        )
+    environment: ClusterEnvironment
+    if place.launcher == "slurm":
+        environment = SLURMEnvironment(auto_requeue=False)
+    else:
+        environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+    strategy = DDPStrategy(cluster_environment=environment, timeout=PATIENCE)
+    fabric = Fabric(accelerator=accelerator, devices=place.per_node, num_nodes=place.nodes, strategy=strategy)
+    fabric.launch()
+    return fabric
 
 
 def keep_freed_memory() -> None:
@@ -47,25 +79,3 @@ def keep_freed_memory() -> None:
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-
-
-def in_any_process(fabric: "Fabric", flag: bool) -> bool:
-    """Return, in all processes the same, whether the flag is set in one of them."""
-    if fabric.world_size == 1:
-        return flag
-    total = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return bool(total > 0)
-
-
-def average_gradients(fabric: "Fabric", parameters: Sequence[Tensor]) -> None:
-    """Replace the gradients by their mean over the processes, in one exchange.
-
-    Every process must have gradients for the same parameters: the same code on other data.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    mean = fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
-    assert isinstance(mean, Tensor)
-    parts = torch.split(mean, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))

@@ -10,6 +10,8 @@ from importlib import metadata
 import numpy as np
 import torch
 
+from textforge.launch import launch
+
 
 def environment() -> dict[str, object]:
     """Describe this process and its machine, ready for JSON."""
@@ -24,6 +26,7 @@ def environment() -> dict[str, object]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": launch().num,
         "git": _git(),
     }
 

@@ -40,9 +40,9 @@ def open_folder(
 ) -> Path:
     """Make `path` the folder of the run with this configuration, and return it.
 
-    A new run needs a folder that is absent or empty; `resume` also takes one with the very same configuration, where
-    `absent` has the values of fields that folders did not always have. Writes config.json, and environment.json with
-    one entry for each time that the run was resumed. `UserError` otherwise.
+    A new run needs a folder that is absent or empty; `resume` also takes one with the very same configuration, as
+    `require_same` sees it. Writes config.json, and environment.json with one entry for each time that the run was
+    resumed. `UserError` otherwise.
     """
     with sole_writer(path):
         recorded = path / "config.json"
@@ -50,7 +50,7 @@ def open_folder(
         if recorded.exists():
             if not resume:
                 raise UserError(f"{path} already holds a run; continue it with --resume, or choose another with --out")
-            _require_equal(path, {**(absent or {}), **_read(recorded)}, now)
+            require_same(path, now, absent=absent)
         elif any(not entry.name.startswith(".") for entry in path.iterdir()):
             raise UserError(f"{path} is not empty, and holds no run; choose another folder")
         else:
@@ -81,8 +81,14 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _require_equal(path: Path, recorded: Mapping[str, object], now: Mapping[str, object]) -> None:
-    before, after = dict(_flat(recorded)), dict(_flat(now))
+def require_same(path: Path, config: Mapping[str, object], *, absent: Mapping[str, object] | None = None) -> None:
+    """Raise `UserError`, field by field, where the run in the folder `path` has another configuration.
+
+    `absent` has the values of fields that folders did not always have.
+    """
+    now = json.loads(json.dumps(config))
+    usual = {field: value for field, value in (absent or {}).items() if field in now}
+    before, after = dict(_flat({**usual, **_read(path / "config.json")})), dict(_flat(now))
     changes = [
         f"{field} was {before.get(field, 'absent')}, is {after.get(field, 'absent')}"
         for field in sorted(before.keys() | after.keys())

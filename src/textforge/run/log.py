@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from textforge.run.files import write_all, write_atomic, writing
+from textforge.run.measurement import Measurement
 
 Group = Literal["train", "evaluation"]
 
@@ -89,6 +90,14 @@ class Log:
         with writing(self._folder / "tensorboard"):
             for name, value in scalars.items():
                 self._events.add_scalar(f"{group}/{name}", value, moment.step)
+
+    def measurement(self, moment: Moment, found: Measurement) -> None:
+        """Make the record of an evaluation, and the files of its samples and its picture."""
+        self.record(moment, "evaluation", found.scalars)
+        if found.samples:
+            self.samples(moment, found.samples)
+        if found.picture is not None:
+            self.picture(moment, found.picture)
 
     def warning(self, moment: Moment, words: str) -> None:
         """Append a record that says in words what is wrong."""

@@ -2,6 +2,7 @@
 
 import math
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from textforge.errors import Interrupted, UserError, WorkError
+from textforge import processes
+from textforge.errors import Interrupted, UserError
 from textforge.run import checkpoint
-from textforge.run.device import average_gradients, connect, in_any_process
+from textforge.run.device import connect
 from textforge.run.display import Display
+from textforge.run.diverging import Finite, diverged
 from textforge.run.folder import sole_writer
 from textforge.run.log import Log, Moment
 from textforge.run.measurement import Evaluate, Measurement, joined, measuring
@@ -29,6 +32,7 @@ from textforge.run.position import Position
 from textforge.run.seeds import derive, random_state, set_random_state
 from textforge.run.sentinel import OnCollapse, Sentinel, spoken
 from textforge.run.signals import StopSignals
+from textforge.sharding import sharing
 
 S = TypeVar("S", bound=Stateful)
 Ended = tuple[checkpoint.Kind, int]
@@ -43,6 +47,9 @@ class Run:
     on entering the phase that the checkpoint was written in it loads the state of everything that was set up or
     tracked, and of PyTorch's random numbers. So whatever crosses iterations must be set up or tracked, before the phase
     that first uses it; then a resumed run on the CPU equals one that was never stopped, bit for bit.
+
+    Where this is one of several processes (`device.connect`), all run the same method and share its work (`sharding`);
+    the first writes and reads what lies in the folder, and what it has measured counts in all.
     """
 
     def __init__(
@@ -74,24 +81,28 @@ class Run:
         self._parts = Parts()
         self._position = Position()
         self._running: str | None = None
-        self._finite: dict[str, Tensor] = {}
+        self._finite = Finite()
         self._on_collapse = on_collapse
         self._sentinel = Sentinel()
         self._stop: str | None = None
-        self._display = Display(console or Console(stderr=True))
+        first = processes.rank() == 0
+        self._display = Display(console or Console(stderr=True) if first else Console(quiet=True))
         self._signals = StopSignals(self._display.stopping)
         with ExitStack() as resources:
-            resources.enter_context(sole_writer(folder))
+            resources.enter_context(sharing())
+            processes.by_first(lambda: resources.enter_context(sole_writer(folder)))
             # What the checkpoint holds, until the phase is entered that it was written in.
-            self._saved = self._open_checkpoints(resume=resume)
+            self._saved = processes.by_first(lambda: self._open_checkpoints(resume=resume))
             # Where the newest checkpoint stands: its generation, and the best one that it knows, are kept.
             self._kept = Position(**self._saved["position"]) if self._saved else Position()
             offset = self._saved["log"]["offset"] if self._saved else 0
-            self._log = Log(folder, offset=offset, step=self._kept.step, resumed=resume)
-            resources.callback(self._log.close)
+            self._log: Log | None = None  # of the first process alone
+            if first:
+                self._log = Log(folder, offset=offset, step=self._kept.step, resumed=resume)
+                resources.callback(self._log.close)
             resources.callback(self._display.end)
             self._resources = resources.pop_all()
-        if self._log.lost:
+        if self._log is not None and self._log.lost:
             self._display.message(f"warning: {folder / 'metrics.jsonl'} has lost its last {self._log.lost} bytes")
         self._seconds_before: float = self._saved["seconds"] if self._saved else 0.0
         self._started = self._last_save = time.monotonic()
@@ -102,18 +113,9 @@ class Run:
             if self._checkpoints.exists() or (self.folder / "metrics.jsonl").exists():
                 raise UserError(f"{self.folder} already holds a run; continue it with --resume, or use another folder")
             return None
-        checkpoint.tidy(self._checkpoints)
-        saved, problems = checkpoint.newest(self._checkpoints, "last")
+        saved, problems = checkpoint.reopen(self._checkpoints)
         for problem in problems:
             self._display.message(f"warning: {problem}; the one before it is used")
-        step = saved["position"]["step"] if saved else 0
-        steps = checkpoint.saved_steps(self._checkpoints, "last")
-        older = [last for last in steps if last < step]
-        checkpoint.remove(self._checkpoints, "last", keep={*steps} - {*older[1:]})
-        # What was the best only after the checkpoint will be found again.
-        for kind in ("best", *checkpoint.ended_phases(self._checkpoints)):
-            known = [other for other in checkpoint.saved_steps(self._checkpoints, kind) if other <= step]
-            checkpoint.remove(self._checkpoints, kind, keep=known)
         return saved
 
     def __enter__(self) -> "Run":
@@ -149,42 +151,20 @@ class Run:
         With several processes, the gradients are averaged first. `WorkError` for a loss or a norm that is not finite.
         """
         name = self._parts.name_of(optimizer)
-        self._require_finite(f"the loss of '{name}'", loss)
+        self._finite.require(f"the loss of '{name}'", loss, self._position, self.device)
         optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(loss)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if self._fabric.world_size > 1:
-            average_gradients(self._fabric, parameters)
+        processes.average_gradients(parameters)
         if clip is not None:
-            self._require_finite(f"the gradient norm of '{name}'", clip_grad_norm_(parameters, clip))
+            norm = clip_grad_norm_(parameters, clip)
+            self._finite.require(f"the gradient norm of '{name}'", norm, self._position, self.device)
         optimizer.step()
-
-    def _require_finite(self, what: str, value: Tensor) -> None:
-        if self.device.type == "cpu":
-            if not math.isfinite(number := value.item()):
-                raise self._diverged(what, number, self._position.iteration + 1)
-        else:
-            # Reading a number stops an accelerator, so all of them are read at once, at the end of the iteration.
-            finite = value.detach().isfinite()
-            self._finite[what] = finite & self._finite.get(what, finite)
-
-    def _read_finite(self) -> None:
-        if self._finite:
-            checks = torch.stack(list(self._finite.values())).tolist()
-            for what, finite in zip(self._finite, checks, strict=True):
-                if not finite:
-                    raise self._diverged(what, "NaN or infinite", self._position.iteration)
-            self._finite.clear()
-
-    def _diverged(self, what: str, value: object, iteration: int) -> WorkError:
-        return WorkError(
-            f"{what} is {value} in iteration {iteration} of phase '{self._position.phase}'; the last "
-            "checkpoint stays: lower the learning rate, or clip the gradients, in a run in another folder"
-        )
 
     def log(self, **scalars: Tensor | float | int) -> None:
         """Add numbers to the next record of training, which holds the mean of each; tensors are not read before."""
-        self._log.add(scalars)
+        if self._log is not None:
+            self._log.add(scalars)
 
     def phase(
         self,
@@ -214,7 +194,7 @@ class Run:
             position.iteration += 1
             position.step += 1
             position.complete = position.iteration == n
-            self._read_finite()
+            self._finite.read(position)
             self._record(n, every, patience, measure)
             self._display.advance()
             self._save_if_due()
@@ -232,7 +212,8 @@ class Run:
             )
         if n < 0:
             raise ValueError(f"phase {name!r} cannot have {n} iterations")
-        if self._signals.received is not None:
+        self._agree()
+        if self._stop is not None:
             raise self._interrupted()
         if self._saved is not None:
             reached = Position(**self._saved["position"])
@@ -242,7 +223,8 @@ class Run:
                 raise ValueError(f"the run has no phase {name!r} before {reached.phase!r}, which its checkpoint is of")
             self._position = reached
             self._parts.load_state_dict(self._saved)
-            self._log.load_state_dict(self._saved["log"])
+            if self._log is not None:
+                self._log.load_state_dict(self._saved["log"])
             if "sentinel" in self._saved:  # older checkpoints have none
                 self._sentinel.load_state_dict(self._saved["sentinel"])
             set_random_state(self._saved["random"], self.device)
@@ -252,17 +234,18 @@ class Run:
         else:
             self._position.enter(name, n)
             self._sentinel.begin()
-            self._log.latest = {}
+            if self._log is not None:
+                self._log.latest = {}
         return True
 
     def _record(self, n: int, every: int, patience: int | None, more: Callable[[], Measurement] | None) -> None:
         """Make the records that are due after an iteration; an evaluation may find that the phase is complete."""
         position = self._position
         moment = Moment(position.phase, position.step, position.iteration, self._seconds())
-        if position.complete or position.iteration % max(1, n // 200) == 0:
+        if self._log is not None and (position.complete or position.iteration % max(1, n // 200) == 0):
             self._log.flush(moment)
         if (self._evaluate is None and more is None) or every == 0:
-            if position.complete:
+            if position.complete and self._log is not None:
                 self._display.numbers(moment, n, self._log.latest)
             return
         if position.iteration % every and not position.complete:
@@ -277,12 +260,9 @@ class Run:
         if position.complete and (patience is not None or back is not None):
             self._load(back or self._best())
             measurement = self._measure(more, phase_end=True)
-        self._log.record(moment, "evaluation", measurement.scalars)
-        if measurement.samples:
-            self._log.samples(moment, measurement.samples)
-        if measurement.picture is not None:
-            self._log.picture(moment, measurement.picture)
-        self._display.numbers(moment, n, {**measurement.scalars, **self._log.latest})
+        if self._log is not None:
+            self._log.measurement(moment, measurement)
+            self._display.numbers(moment, n, {**measurement.scalars, **self._log.latest})
         self._keep_best(measurement)
         if position.complete:
             self._keep_generator(position.phase, measurement)
@@ -297,27 +277,33 @@ class Run:
                 parts.append(self._evaluate(modules["generator"], phase_end=phase_end))
             if more is not None:
                 parts.append(more())
-        measurement = joined(parts)
+        measurement = processes.by_first(lambda: joined(parts))  # what follows from it must be the same in all
         # A fused kernel may keep the loss finite where the weights have long been useless.
         if math.isnan(measurement.scalars.get("nll_valid", 0.0)):
-            raise self._diverged("the held-out NLL", math.nan, position.iteration)
+            raise diverged("the held-out NLL", math.nan, position, position.iteration)
         return measurement
 
     def _heed(self, moment: Moment, measurement: Measurement) -> Ended | None:
         """Tell what the sentinel finds; return the generator to go back to, where that is asked for."""
         if self._on_collapse == "ignore":
             return None
+        back, self._stop = processes.by_first(lambda: self._judge(moment, measurement))
+        return back
+
+    def _judge(self, moment: Moment, measurement: Measurement) -> tuple[Ended | None, str | None]:
+        """Return the generator to go back to, or why the run stops, where the sentinel finds reason for either."""
+        assert self._log is not None, "it is the first process that judges"
         known = self._sentinel.has_told
         findings = self._sentinel.look(measurement.scalars, measurement.shares, self._log.latest.get("d_accuracy"))
-        collapsed = in_any_process(self._fabric, not known and any(finding.is_collapse for finding in findings))
+        collapsed = not known and any(finding.is_collapse for finding in findings)
         earlier = self._best() or self._newest_end()
         if findings:
             words = spoken(findings, "warn" if known else self._on_collapse, earlier)
             self._log.warning(moment, words)
             self._display.message(f"warning: {moment.phase} {moment.iteration}: {words}")
-        if collapsed and self._on_collapse == "stop":
-            self._stop = f"stopped by a collapse in iteration {moment.iteration} of phase '{moment.phase}'"
-        return earlier if collapsed and self._on_collapse == "rollback" else None
+        stops = collapsed and self._on_collapse == "stop"
+        reason = f"stopped by a collapse in iteration {moment.iteration} of phase '{moment.phase}'" if stops else None
+        return earlier if collapsed and self._on_collapse == "rollback" else None, reason
 
     def _exhausted(self, measurement: Measurement, patience: int) -> bool:
         if "nll_valid" not in measurement.scalars:
@@ -343,7 +329,7 @@ class Run:
             "nll_valid": measurement.scalars.get("nll_valid"),
             "modules": {"generator": self._parts.modules["generator"].state_dict()},
         }
-        checkpoint.save_checkpoint(self._checkpoints, kind, position.step, state)
+        processes.by_first(lambda: checkpoint.save_checkpoint(self._checkpoints, kind, position.step, state))
 
     def _best(self) -> Ended | None:
         step = self._position.best_step
@@ -356,30 +342,41 @@ class Run:
 
     def _load(self, which: Ended | None) -> None:
         if which is not None:
-            state = checkpoint.read(self._checkpoints, *which)
+            state = processes.by_first(lambda: checkpoint.read(self._checkpoints, *which))
             self._parts.modules["generator"].load_state_dict(state["modules"]["generator"])
 
     def _save_if_due(self) -> None:
-        stop = self._signals.received is not None or self._stop is not None
-        late = time.monotonic() - self._last_save >= self._checkpoint_seconds
-        if stop or late or self._position.complete:
+        late = self._agree()
+        if self._stop is not None or late or self._position.complete:
             self._save()
-        if stop:
+        if self._stop is not None:
             raise self._interrupted()
 
+    def _agree(self) -> bool:
+        """Stop where any process received a signal; return whether it is time to save."""
+        late = time.monotonic() - self._last_save >= self._checkpoint_seconds
+        number, due = processes.largest(self._signals.received or 0, late)
+        if number:
+            self._stop = f"stopped by {signal.Signals(number).name}"
+        return bool(due)
+
     def _interrupted(self) -> Interrupted:
-        signal = self._signals.received
-        reason = self._stop if signal is None else f"stopped by {signal.name}"
         return Interrupted(
-            f"{reason}, everything is saved in {self.folder}; repeat the same command with --resume to go on"
+            f"{self._stop}, everything is saved in {self.folder}; repeat the same command with --resume to go on"
         )
 
     def _save(self) -> None:
         """Write a checkpoint; of older ones, keep the one before it, and the best generators that the two know."""
         if broken := self._parts.with_nan():
-            raise self._diverged(f"a parameter of '{broken}'", math.nan, self._position.iteration)
-        self._log.sync()
+            raise diverged(f"a parameter of '{broken}'", math.nan, self._position, self._position.iteration)
         now = replace(self._position, behind=list(self._position.behind))
+        processes.by_first(lambda: self._write(now))
+        self._kept = now
+        self._last_save = time.monotonic()
+
+    def _write(self, now: Position) -> None:
+        assert self._log is not None, "it is the first process that writes"
+        self._log.sync()
         state = {
             "position": asdict(now),
             "seconds": self._seconds(),
@@ -391,8 +388,6 @@ class Run:
         checkpoint.save_checkpoint(self._checkpoints, "last", now.step, state)
         checkpoint.remove(self._checkpoints, "last", keep={now.step, self._kept.step})
         checkpoint.remove(self._checkpoints, "best", keep={now.best_step, self._kept.best_step})
-        self._kept = now
-        self._last_save = time.monotonic()
 
     def _seconds(self) -> float:
         return round(self._seconds_before + time.monotonic() - self._started, 3)

@@ -7,7 +7,7 @@ from textforge.errors import UserError
 from textforge.model import Model
 from textforge.serve.asked import BLANK, STEPS, WORK, Draw
 from textforge.serve.shelf import Loaded
-from textforge.text import Tab, Tokenizer, Word
+from textforge.text import Tab, Tokenizer, Word, plain
 from textforge.tokenwise import Token, read
 
 
@@ -32,7 +32,7 @@ def draw(loaded: Loaded, asked: Draw) -> dict[str, Any]:
     whole = _of_whole_texts(model, texts) if detector is None else [sample[-1].real for sample in found]
     given = given_places(model.tokenizer, asked.text)
     return {
-        "gap": " " if isinstance(model.tokenizer, Word | Tab) else "",
+        "gap": " " if isinstance(plain(model.tokenizer), Word | Tab) else "",
         "samples": [
             {"tokens": _told(sample, given, rest=asked.blanks), "real": real}
             for sample, real in zip(found, whole, strict=True)

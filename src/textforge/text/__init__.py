@@ -1,5 +1,6 @@
 """From text files to batches of ids: vocabularies, tokenizers, corpora, streams."""
 
+from textforge.text import cache
 from textforge.text.corpus import (
     Batch,
     Corpus,
@@ -8,15 +9,28 @@ from textforge.text.corpus import (
     Split,
     Texts,
     encode,
-    read_cells,
-    read_lines,
     read_texts,
     split_valid,
 )
 from textforge.text.items import collect
+from textforge.text.labels import LabelledTexts
+from textforge.text.pretrained import Pretrained
+from textforge.text.reading import read_cells, read_lines
 from textforge.text.stream import Stream
 from textforge.text.swap import swap_two
-from textforge.text.tokenizers import Bpe, Char, Tab, Tokenizer, Word, choose, from_dict, train
+from textforge.text.tokenizers import (
+    Bpe,
+    Char,
+    Labelled,
+    Tab,
+    Tokenizer,
+    Word,
+    as_given,
+    choose,
+    from_dict,
+    plain,
+    train,
+)
 from textforge.text.vocabulary import Vocabulary
 
 __all__ = [
@@ -25,7 +39,10 @@ __all__ = [
     "Char",
     "Corpus",
     "Counts",
+    "Labelled",
+    "LabelledTexts",
     "Lines",
+    "Pretrained",
     "Split",
     "Stream",
     "Tab",
@@ -33,10 +50,13 @@ __all__ = [
     "Tokenizer",
     "Vocabulary",
     "Word",
+    "as_given",
+    "cache",
     "choose",
     "collect",
     "encode",
     "from_dict",
+    "plain",
     "read_cells",
     "read_lines",
     "read_texts",

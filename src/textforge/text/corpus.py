@@ -1,19 +1,15 @@
-"""Text files as lines, and lines as flat arrays of ids, memory-mapped when large, cut into padded batches."""
+"""The parts of a corpus, and lines as flat arrays of ids, memory-mapped when large, cut into padded batches."""
 
-import codecs
-import gzip
 import os
 import tempfile
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
-from io import BufferedIOBase
+from hashlib import blake2b, sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,82 +18,17 @@ from torch import Tensor
 
 from textforge.errors import UserError, WorkError
 from textforge.text import tables
-from textforge.text.tokenizers import Tokenizer
+from textforge.text.labels import LabelledTexts, Records
+from textforge.text.reading import TEXT_COLUMN, read_lines
+from textforge.text.tokenizers import Labelled, Tokenizer
 from textforge.text.vocabulary import Vocabulary
 
+T = TypeVar("T")
 # Bytes of ids that are held in memory; more go to a file.
 IN_MEMORY = 2**26
-# Bytes looked at to tell a binary file from text with a broken character.
-SNIFFED = 2**16
-TEXT_COLUMN = "text"
+# Sequences that are looked at together.
+CHUNK = 2**16
 SUFFIXES = tuple(f"{suffix}{gz}" for suffix in (".txt", *tables.SUFFIXES) for gz in ("", ".gz"))
-
-
-def read_lines(path: str | Path, column: str = TEXT_COLUMN) -> Iterator[str]:
-    """Yield the lines of a text file that are not blank, one at a time.
-
-    Of records (`.csv`, `.tsv`, `.parquet`, and `.jsonl` with a JSON object per line) they are the texts of a column; a
-    further `.gz` is decompressed. Text is UTF-8 and only a line feed ends a line; a byte-order mark and the carriage
-    return before a line feed are dropped. Raises UserError, while iterating, that names the file and the line at fault.
-    """
-    blank = True
-    for text in read_cells(path, column):
-        if text and not text.isspace():
-            blank = False
-            yield text
-    if blank:
-        raise UserError(f"{path} holds no text; give a file with at least one line that is not blank")
-
-
-def read_cells(path: str | Path, column: str = TEXT_COLUMN) -> Iterator[str | None]:
-    """Yield what `read_lines` does, with blank texts and, as None, missing ones of records."""
-    path = Path(path)
-    kind = tables.kind(path)
-    with _opened(path) as file:
-        if kind == ".parquet":
-            yield from tables.parquet_cells(file, path, column)
-            return
-        lines = (
-            _decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, path, number, file)
-            for number, line in enumerate(file, 1)
-        )
-        if kind == ".jsonl":
-            yield from tables.json_cells(lines, path, column)
-        elif kind is not None:
-            yield from tables.separated_cells(lines, path, column, tables.DELIMITERS[kind])
-        else:
-            yield from lines
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            yield file
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged or no gzip file ({error}); compress or fetch it again") from None
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder where a text file is needed; name a file in it") from None
-    except PermissionError:
-        raise UserError(f"{path} may not be read by this user; change its permissions") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the disk") from None
-
-
-def _decoded(line: bytes, path: Path, number: int, rest: BufferedIOBase) -> str:
-    try:
-        text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
-    except UnicodeDecodeError as error:
-        seen = line + rest.read(SNIFFED)
-        if b"\0" not in seen and 5 * seen.decode(errors="replace").count("\ufffd") <= len(seen):
-            fault = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            raise UserError(f"{path} line {number} is not UTF-8 ({fault}); save the file as UTF-8") from None
-    else:
-        if "\0" not in text:
-            return text
-    raise UserError(f"{path} line {number} looks binary or is in another encoding; give a text file in UTF-8")
 
 
 @dataclass(frozen=True)
@@ -120,6 +51,8 @@ class Texts:
     train: Iterable[str]
     valid: Iterable[str] | None = None
     test: Iterable[str] | None = None
+    num_lines: int | None = None
+    """How many lines the first two parts were cut from, where they were."""
 
     @property
     def held_out(self) -> Iterable[str]:
@@ -130,15 +63,20 @@ class Texts:
         return part
 
 
-def read_texts(path: str | Path, column: str = TEXT_COLUMN) -> Texts:
+def read_texts(
+    path: str | Path, column: str = TEXT_COLUMN, *, label_column: str | None = None, labels: str | Path | None = None
+) -> Texts:
     """Take a file as training text, or a folder by its `train`, `valid` and `test` files; `train` must exist.
 
-    `column` holds the text where a file holds records.
+    `column` holds the text where a file holds records, and `label_column` its label; `labels` is a file with the label
+    of each line of plain text. With either the parts are `LabelledTexts`.
     """
     path = Path(path)
     # os.path answers no where pathlib raises: for folders that may not be entered and names that are too long.
     if os.path.isdir(path):
-        train, valid, test = (_part(path, part, column) for part in ("train", "valid", "test"))
+        if labels is not None:
+            raise UserError(f"{path} is a folder; labels from a file go with one file of text, or stand in its tables")
+        train, valid, test = (_part(path, part, column, label_column) for part in ("train", "valid", "test"))
         if train is None:
             raise UserError(f"the folder {path} has no train.txt; name the training text so ({', '.join(SUFFIXES)})")
         return Texts(path.resolve().name, train, valid, test)
@@ -146,43 +84,59 @@ def read_texts(path: str | Path, column: str = TEXT_COLUMN) -> Texts:
         raise UserError(f"there is no file or folder {path}, or it may not be entered; check the path")
     if not os.path.isfile(path):
         raise UserError(f"{path} is no regular file, and text is read more than once; save it to a file first")
-    return Texts(path.name.split(".")[0] or path.name, Lines(path, column))
+    return Texts(path.name.split(".")[0] or path.name, _lines(path, column, label_column, labels))
 
 
-def _part(folder: Path, part: str, column: str) -> Lines | None:
+def _lines(path: Path, column: str, label_column: str | None, labels: str | Path | None = None) -> Iterable[str]:
+    if label_column is None and labels is None:
+        return Lines(path, column)
+    return LabelledTexts(Records(path, column, label_column, None if labels is None else Path(labels)))
+
+
+def _part(folder: Path, part: str, column: str, label_column: str | None) -> Iterable[str] | None:
     found = [name for suffix in SUFFIXES if os.path.exists(folder / (name := f"{part}{suffix}"))]
     if len(found) > 1:
         raise UserError(f"the folder {folder} has both {found[0]} and {found[1]}; keep one of them")
-    return Lines(folder / found[0], column) if found else None
+    return _lines(folder / found[0], column, label_column) if found else None
 
 
 @dataclass(frozen=True)
 class Split:
-    """Training and validation text; `shared` tells that the text was too short and serves as both."""
+    """Training and validation text of `num` lines; `shared` tells that they were too few and serve as both."""
 
     train: Iterable[str]
     valid: Iterable[str]
     shared: bool
+    num: int
 
 
 @dataclass(frozen=True)
-class _Selected:
-    texts: Iterable[str]
+class _Selected(Generic[T]):
+    items: Iterable[T]
     indices: frozenset[int]
     inside: bool
 
-    def __iter__(self) -> Iterator[str]:
-        return (text for i, text in enumerate(self.texts) if (i in self.indices) == self.inside)
+    def __iter__(self) -> Iterator[T]:
+        return (item for i, item in enumerate(self.items) if (i in self.indices) == self.inside)
 
 
-def split_valid(texts: Iterable[str], seed: int) -> Split:
-    """Hold out 5 % of the lines, at most 5,000, chosen by the seed; fewer than 20 lines serve for both parts."""
-    num = sum(1 for _ in texts)
+def _selected(texts: Iterable[str], indices: frozenset[int], *, inside: bool) -> Iterable[str]:
+    if isinstance(texts, LabelledTexts):
+        return LabelledTexts(_Selected(texts.pairs, indices, inside))
+    return _Selected(texts, indices, inside)
+
+
+def split_valid(texts: Iterable[str], seed: int, num: int | None = None) -> Split:
+    """Hold out 5 % of the lines, at most 5,000, chosen by the seed; fewer than 20 lines serve for both parts.
+
+    `num` is the number of lines, where it is known and need not be counted.
+    """
+    num = sum(1 for _ in texts) if num is None else num
     if num < 20:
-        return Split(texts, texts, shared=True)
+        return Split(texts, texts, shared=True, num=num)
     chosen = np.random.default_rng(seed).choice(num, size=min(num // 20, 5000), replace=False)
     held = frozenset(chosen.tolist())
-    return Split(_Selected(texts, held, inside=False), _Selected(texts, held, inside=True), shared=False)
+    return Split(_selected(texts, held, inside=False), _selected(texts, held, inside=True), False, num)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +173,28 @@ class Corpus:
         """The number of tokens of all sequences, `eos` included."""
         return len(self.flat)
 
+    @cached_property
+    def labelled(self) -> Bool[np.ndarray, " N"]:
+        """Which sequences begin with a label."""
+        first, labels = self.flat[self.offsets[:-1]], self.vocabulary.labels
+        found: Bool[np.ndarray, " N"] = (first >= labels.start) & (first < labels.stop)
+        return found
+
+    def bare(self) -> "Corpus":
+        """Return the sequences without the labels in front of them, where they have any."""
+        if not self.vocabulary.num_labels:
+            return self
+        keep = np.ones(len(self.flat), dtype=bool)
+        keep[self.offsets[:-1][self.labelled]] = False
+        offsets = self.offsets - np.concatenate([[0], self.labelled.cumsum()])
+        return Corpus(self.flat[keep], offsets, self.vocabulary)
+
     def frequencies(self) -> Int64[np.ndarray, " K"]:
         """Return how often each of the K distinct sequences occurs, in no particular order."""
         digests = bytearray()  # 8 bytes a sequence, of which two of a million are equal with a probability of 3e-8
-        for start, end in pairwise(self.offsets.tolist()):
-            digests += blake2b(self.flat[start:end].tobytes(), digest_size=8).digest()
+        for first in range(0, len(self), CHUNK):
+            for start, end in pairwise(self.offsets[first : first + CHUNK + 1].tolist()):
+                digests += blake2b(self.flat[start:end].tobytes(), digest_size=8).digest()
         return np.unique(np.frombuffer(bytes(digests), np.int64), return_counts=True)[1].astype(np.int64)
 
     def take(self, indices: Int[np.ndarray, " M"]) -> "Corpus":
@@ -231,6 +202,12 @@ class Corpus:
         parts = [self.flat[self.offsets[i] : self.offsets[i + 1]] for i in indices.tolist()]
         offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         return Corpus(np.concatenate(parts), offsets, self.vocabulary)
+
+    def fingerprint(self) -> str:
+        """Return a short hash of the sequences, by which a resumed run notices that its data has changed."""
+        digest = sha256(np.ascontiguousarray(self.offsets).data)
+        digest.update(np.ascontiguousarray(self.flat).data)
+        return digest.hexdigest()[:16]
 
     def batch(self, indices: Int[np.ndarray, " B"], width: int | None) -> Batch:
         """Return the sequences at the indices, padded to `width`, or to the longest of them."""
@@ -264,7 +241,8 @@ class Counts:
 def encode(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None) -> tuple[Corpus, Counts]:
     """Encode texts in one pass, each closed by `eos` where the vocabulary has one.
 
-    Sequences of more than `max_length` tokens (`eos` included) and texts without a token are left out and counted.
+    In front of `LabelledTexts` stands their label, which counts as a token. Sequences of more than `max_length` tokens
+    (`eos` included) and texts without a token are left out and counted.
     Beyond 64 MiB the ids lie in a temporary file without a name, so that memory grows by 8 bytes a sequence.
     Raises UserError where nothing is left, WorkError where the temporary file cannot be written.
     """
@@ -274,9 +252,9 @@ def encode(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None
     too_long = empty = unknown_tokens = longest = 0
     try:
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
-            for text in texts:
+            for item in texts.pairs if isinstance(texts, LabelledTexts) else texts:
                 try:
-                    ids = tokenizer.encode(text)
+                    ids = _ids(item, tokenizer)
                 except UserError as error:
                     raise UserError(f"text {len(offsets) + too_long + empty}: {error}") from None
                 if not ids:
@@ -306,6 +284,13 @@ def encode(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None
         raise UserError("there is no text to encode; give at least one line that is not blank")
     corpus = Corpus(flat, np.frombuffer(offsets, dtype=np.int64), vocabulary)
     return corpus, Counts(kept, too_long, unknown_tokens, corpus.num_tokens, longest, empty)
+
+
+def _ids(item: str | tuple[str, str], tokenizer: Tokenizer) -> list[int]:
+    if isinstance(item, str):
+        return tokenizer.encode(item)
+    assert isinstance(tokenizer, Labelled), "labels are known to the tokenizer"
+    return tokenizer.encode_pair(*item)
 
 
 def _flat(file: tempfile.SpooledTemporaryFile[bytes]) -> Int32[np.ndarray, " L"]:

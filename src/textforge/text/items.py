@@ -42,6 +42,8 @@ class Items:
     kind: Kind
     missing: int = 0
     blank: int = 0
+    kept: tuple[int, ...] = ()
+    """The places of the texts among all items."""
 
     def notes(self) -> Iterator[str]:
         """Say what was left out."""
@@ -59,10 +61,10 @@ def collect(data: object, column: str | None = None) -> Items:
     left out. Raises UserError for items of other or of several kinds and where no item is left.
     """
     texts: list[str] = []
+    kept: list[int] = []
     kinds = dict[Kind, str]()  # each with its first item
     missing = blank = 0
-    for number, item in enumerate(_iterate(data, column), 1):
-        value = item.as_py() if isinstance(item, ArrowScalar) else item
+    for number, value in enumerate(cells(data, column), 1):
         if is_missing(value):
             missing += 1
             continue
@@ -74,6 +76,7 @@ def collect(data: object, column: str | None = None) -> Items:
             blank += 1
             continue
         texts.append(text)
+        kept.append(number - 1)
         if kind not in kinds:
             kinds[kind] = f"item {number} is {value!r:.40}"
     if len(kinds) > 1:
@@ -82,7 +85,13 @@ def collect(data: object, column: str | None = None) -> Items:
         num = missing + blank
         reason = f"all {num} texts are blank or missing" if num else "the list of texts is empty"
         raise UserError(f"there is nothing to learn from: {reason}; give some text")
-    return Items(texts, next(iter(kinds)), missing, blank)
+    return Items(texts, next(iter(kinds)), missing, blank, tuple(kept))
+
+
+def cells(data: object, column: str | None) -> Iterator[object]:
+    """Yield the values of a column of a table, a field of records, or whatever else can be iterated, missing or not."""
+    for item in _iterate(data, column):
+        yield item.as_py() if isinstance(item, ArrowScalar) else item
 
 
 def _iterate(data: object, column: str | None) -> Iterator[object]:

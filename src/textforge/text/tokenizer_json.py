@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textforge.errors import UserError
-from textforge.text.tokenizers import Tokenizer, from_dict
+from textforge.text.tokenizers import Labelled, Tokenizer, from_dict, plain
 from textforge.text.vocabulary import MASK_TEXT, UNKNOWN_TEXT, Vocabulary
 
 # White space as Python's str.split has it, which is not that of regular expressions.
@@ -30,15 +30,18 @@ def special_ids(vocabulary: Vocabulary) -> dict[str, int | None]:
 def to_json(tokenizer: Tokenizer) -> str:
     """Write a tokenizer; `from_json` needs besides what `kind_of` and `special_ids` return."""
     vocabulary, stored = tokenizer.vocabulary, tokenizer.to_dict()
-    names = _free_names(vocabulary)
+    if "config" in stored:  # a pretrained model's: the file is there already
+        return str(stored["model"])
+    names = _free_names(vocabulary) | _label_names(tokenizer)
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [{"id": id_, "content": name, **flags, "special": True} for id_, name in names.items()]
     if "model" in stored:
         return json.dumps({**json.loads(stored["model"]), "added_tokens": added}, ensure_ascii=False)
     unknown = _free(UNKNOWN_TEXT, vocabulary)
-    ids = {symbol: id_ for id_, symbol in enumerate(vocabulary.symbols)}
+    ids = {symbol: id_ for id_, symbol in enumerate(vocabulary.symbols[: vocabulary.labels.start])}
     if vocabulary.unk is not None:  # no special token for the library, which leaves those out of what it decodes
         ids[unknown] = vocabulary.unk
+    tokenizer = plain(tokenizer)
     pattern, behavior = _CUT[tokenizer.name]
     cut = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": False}
     model = {"type": "WordLevel", "vocab": ids, "unk_token": unknown}
@@ -63,7 +66,7 @@ def kind_of(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def from_json(text: str, kind: Mapping[str, Any], ids: Mapping[str, int | None]) -> Tokenizer:
     """Rebuild a tokenizer; raises UserError where the parts are no tokenizer of ours, or do not fit each other."""
-    tokenizer = from_dict({**kind, **_parts(text, ids)})
+    tokenizer = from_dict({**kind, **({"model": text} if "config" in kind else _parts(text, ids))})
     found = special_ids(tokenizer.vocabulary)
     if found != dict(ids):
         raise UserError(f"the stored tokenizer has the special ids {found}, and should have {dict(ids)}; restore it")
@@ -97,6 +100,13 @@ def _free_names(vocabulary: Vocabulary) -> dict[int, str]:
         if id_ is not None and (name != "bos" or id_ >= vocabulary.vocab_size):
             names[id_] = _free(_NAMES[name], vocabulary)
     return names
+
+
+def _label_names(tokenizer: Tokenizer) -> dict[int, str]:
+    """Return a name for each label, by its id."""
+    labels = tokenizer.labels if isinstance(tokenizer, Labelled) else ()
+    names = (_free(f"<label:{label}>", tokenizer.vocabulary) for label in labels)
+    return dict(zip(tokenizer.vocabulary.labels, names, strict=True))
 
 
 def _free(name: str, vocabulary: Vocabulary) -> str:

@@ -2,14 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textforge.errors import CallError, UserError, nearest
-from textforge.text.items import SEPARATOR, Kind
+from textforge.text import pretrained
+from textforge.text.items import SEPARATOR, Kind, restored
 from textforge.text.vocabulary import UNKNOWN_TEXT, Vocabulary
 
 if TYPE_CHECKING:
@@ -134,6 +135,14 @@ class Tab:
         return {"tokenizer": self.name, "kind": self.kind, "vocabulary": self.vocabulary.to_dict()}
 
 
+def as_given(text: str, tokenizer: Tokenizer) -> Any:
+    """Return a text in the form in which a program handed over those of its run: a string, or a list of symbols."""
+    tokenizer = plain(tokenizer)
+    if isinstance(tokenizer, Tab) and tokenizer.kind != "texts":
+        return restored(tokenizer.split(text), tokenizer.kind)
+    return text
+
+
 @dataclass(frozen=True)
 class Bpe:
     """Byte-level byte-pair encoding (Sennrich et al., ACL 2016), by the Hugging Face library `tokenizers`.
@@ -182,8 +191,84 @@ class Bpe:
         return {"tokenizer": self.name, "model": self.model}
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Texts by another tokenizer, and in front of each a symbol for its label: a control code (Keskar et al., 2019).
+
+    The symbol of a label begins with a tab, and is longer than that, so that no text has it. The ids of the other
+    symbols stay as they are; those of the special ones move up by the number of labels.
+    """
+
+    name: ClassVar[str] = "labelled"
+    inner: Tokenizer
+    labels: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """What one symbol of a text is."""
+        return self.inner.unit
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols of texts, and behind them those of the labels."""
+        inner = self.inner.vocabulary
+        assert inner.bos >= inner.vocab_size, "a start symbol that is a symbol of the text would stand behind a label"
+        return Vocabulary.create(
+            (*inner.symbols, *(SEPARATOR + label for label in self.labels)),
+            unk=inner.unk is not None,
+            eos=inner.eos is not None,
+            num_labels=len(self.labels),
+        )
+
+    def split(self, text: str) -> list[str]:
+        """Cut a text into symbols; its label is none of them."""
+        return self.inner.split(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text without a label."""
+        return [id_ if id_ < self._first else id_ + len(self.labels) for id_ in self.inner.encode(text)]
+
+    def encode_pair(self, label: str, text: str) -> list[int]:
+        """Return the id of the label and those of the text; none for a text without symbols."""
+        ids = self.encode(text)
+        return [self.label_id(label), *ids] if ids else []
+
+    def label_id(self, label: object) -> int:
+        """Return the id of a label, a text or whatever it is written like; raises UserError for an unknown one."""
+        if (name := str(label)) in self._places:
+            return self._first + self._places[name]
+        listed = ", ".join(map(repr, self.labels[:10])) + ", ..." * (len(self.labels) > 10)
+        raise UserError(f"there is no label {name!r}; there are {listed}{nearest(name, self.labels)}")
+
+    def label_of(self, ids: Sequence[int]) -> str | None:
+        """Return the label that a sequence begins with; None where it begins otherwise."""
+        return self.labels[ids[0] - self._first] if ids[0] in self.vocabulary.labels else None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of the ids up to the first `eos`, without labels."""
+        first, num = self._first, len(self.labels)
+        return self.inner.decode(id_ if id_ < first else id_ - num for id_ in ids if not first <= id_ < first + num)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {label: place for place, label in enumerate(self.labels)}
+
+    @property
+    def _first(self) -> int:
+        return len(self.inner.vocabulary.symbols)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the other tokenizer does, and the labels."""
+        return {**self.inner.to_dict(), "labels": list(self.labels)}
+
+
+def plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer of the texts alone."""
+    return tokenizer.inner if isinstance(tokenizer, Labelled) else tokenizer
+
+
 def train(name: str, texts: Iterable[str], *, min_count: int = 1, max_size: int | None = None) -> Tokenizer:
-    """Make the tokenizer `word`, `char`, `bpe` or `tab` from texts, read once.
+    """Make the tokenizer `word`, `char`, `bpe` or `tab` from texts, read once; or read that of a pretrained model.
 
     Symbols seen fewer than `min_count` times are left to `unk`; for `bpe` it is how often a pair must occur to be
     merged, and at least 2. `max_size` bounds the symbols (`bpe`: 8,192 unless told otherwise).
@@ -197,8 +282,15 @@ def train(name: str, texts: Iterable[str], *, min_count: int = 1, max_size: int 
             return Tab(Vocabulary.build(map(Tab.split, texts), min_count=min_count, max_size=max_size))
         case "bpe":
             return _train_bpe(texts, min_count=max(min_count, 2), max_size=BPE_SIZE if max_size is None else max_size)
+    if pretrained.is_place(name):
+        if max_size is not None or min_count > 1:
+            raise CallError(f"the tokenizer in {name} has its own symbols; leave out --min-count and --vocab-size")
+        return pretrained.read(name)
     known = ("word", "char", "bpe", "tab")
-    raise CallError(f"there is no tokenizer '{name}'; use {', '.join(known)}{nearest(name, known)}")
+    raise CallError(
+        f"there is no tokenizer '{name}'; use {', '.join(known)} or the folder of a pretrained model"
+        f"{nearest(name, known)}"
+    )
 
 
 def _train_bpe(texts: Iterable[str], *, min_count: int, max_size: int) -> Bpe:
@@ -244,6 +336,8 @@ def choose(texts: Iterable[str]) -> str:
 def from_dict(data: Mapping[str, Any]) -> Tokenizer:
     """Rebuild a tokenizer from what its `to_dict` returned; raises UserError for anything else."""
     match data:
+        case {"labels": [_, *_] as labels, **rest} if all(isinstance(label, str) for label in labels):
+            return Labelled(from_dict(rest), tuple(labels))
         case {"tokenizer": "word", "vocabulary": dict(vocabulary)}:
             return Word(Vocabulary.from_dict(vocabulary))
         case {"tokenizer": "char", "vocabulary": dict(vocabulary)}:
@@ -252,6 +346,9 @@ def from_dict(data: Mapping[str, Any]) -> Tokenizer:
             return Tab(Vocabulary.from_dict(vocabulary), kind)
         case {"tokenizer": "bpe", "model": str(model)}:
             return Bpe(model)
+        case {"tokenizer": "pretrained", "model": str(model), "config": str(config)}:
+            return pretrained.Pretrained(model, config)
     raise UserError(
-        "the stored tokenizer is not one of ours; it needs tokenizer (word, char, bpe or tab) and its vocabulary"
+        "the stored tokenizer is not one of ours; it needs tokenizer (word, char, bpe, tab or pretrained) and its "
+        "vocabulary"
     )

@@ -20,6 +20,7 @@ class Vocabulary:
     Ids run over the symbols, then `unk` and `eos` (each only if present), then the input-only ids `bos`, `pad` and
     `mask`. The output layer of a generator has `vocab_size` rows and the embedding `len(vocabulary)`, so no generator
     can emit an input-only id. A language without a start symbol of its own may lend `bos` the id of a symbol.
+    Where texts have labels, the last `num_labels` symbols are these: one stands in front of a text, and none within it.
     """
 
     symbols: tuple[str, ...]
@@ -28,10 +29,11 @@ class Vocabulary:
     bos: int
     pad: int
     mask: int
+    num_labels: int = 0
 
     @classmethod
     def create(
-        cls, symbols: Iterable[str], *, unk: bool = True, eos: bool = True, bos: int | None = None
+        cls, symbols: Iterable[str], *, unk: bool = True, eos: bool = True, bos: int | None = None, num_labels: int = 0
     ) -> "Vocabulary":
         """Lay out the ids for the given symbols, which must differ; `bos` names an emitted id to share."""
         symbols = tuple(symbols)
@@ -51,6 +53,7 @@ class Vocabulary:
             bos=size if bos is None else bos,
             pad=pad,
             mask=pad + 1,
+            num_labels=num_labels,
         )
 
     @classmethod
@@ -81,6 +84,11 @@ class Vocabulary:
     def vocab_size(self) -> int:
         """How many ids a generator may emit: V, the rows of its output layer."""
         return len(self.symbols) + (self.unk is not None) + (self.eos is not None)
+
+    @property
+    def labels(self) -> range:
+        """The ids of the labels; empty where texts have none."""
+        return range(len(self.symbols) - self.num_labels, len(self.symbols))
 
     def __len__(self) -> int:
         """Return the number of all ids, the input-only ones included: the rows of an embedding."""

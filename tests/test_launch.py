@@ -1,0 +1,109 @@
+"""What a process reads from the environment about the others that were started with it."""
+
+import os
+import socket
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from run.conftest import processes as processes
+
+from textforge.errors import UserError
+from textforge.launch import Launch, launch
+from textforge.processes import number, rank
+from textforge.run.device import connect
+
+TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+SLURM = {
+    "SLURM_STEP_ID": "0",
+    "SLURM_NTASKS": "6",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+}
+
+
+@pytest.fixture(autouse=True)
+def by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*TORCHRUN, *SLURM):
+        monkeypatch.delenv(name, raising=False)
+
+
+def started(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> Launch:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return launch()
+
+
+def test_alone() -> None:
+    assert launch() == Launch("none", rank=0, num=1, local_rank=0, nodes=1)
+
+
+def test_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = started(monkeypatch, TORCHRUN)
+    assert place == Launch("torchrun", rank=5, num=8, local_rank=1, nodes=2)
+    assert place.per_node == 4
+
+
+def test_torchrun_with_one_process_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started(monkeypatch, {**TORCHRUN, "RANK": "0", "WORLD_SIZE": "1"}).num == 1
+
+
+def test_srun(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started(monkeypatch, SLURM) == Launch("slurm", rank=3, num=6, local_rank=1, nodes=3)
+
+
+def test_torchrun_under_srun_is_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started(monkeypatch, SLURM | TORCHRUN).launcher == "torchrun"
+
+
+def test_a_command_in_a_slurm_job_without_srun_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = {name: value for name, value in SLURM.items() if name != "SLURM_STEP_ID"}
+    assert started(monkeypatch, batch).num == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        (TORCHRUN | {"WORLD_SIZE": "7"}, "7 processes are not 4 on each node"),
+        (SLURM | {"SLURM_NTASKS": "5"}, "5 processes are not 2 on each node"),
+    ],
+    ids=["torchrun", "srun"],
+)
+def test_uneven_nodes_are_refused(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        started(monkeypatch, variables)
+
+
+def test_srun_without_a_number_on_each_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    variables = {name: value for name, value in SLURM.items() if name != "SLURM_NTASKS_PER_NODE"}
+    with pytest.raises(UserError, match="--ntasks-per-node"):
+        started(monkeypatch, variables)
+
+
+def as_srun_starts_it(place: int, port: int, folder: str) -> None:
+    os.environ |= SLURM | {
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(place),
+        "SLURM_LOCALID": str(place),
+        "SLURM_NODEID": "0",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    fabric = connect("cpu")
+    (Path(folder) / str(place)).write_text(f"{rank()} of {number()} on {fabric.device}", "utf-8")
+
+
+def test_processes_of_srun_find_each_other(tmp_path: Path, processes: ForkServerContext) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = [processes.Process(target=as_srun_starts_it, args=(place, port, str(tmp_path))) for place in range(2)]
+    for process in group:
+        process.start()
+    for process in group:
+        process.join()
+    assert [(tmp_path / str(place)).read_text("utf-8") for place in range(2)] == ["0 of 2 on cpu", "1 of 2 on cpu"]
