@@ -1,8 +1,14 @@
-"""`train --seeds`: what is told of each training while it runs."""
+"""`train --seeds`: what is told of each training while it runs, and what Ctrl-C does to them."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from command import environment
 
 from textforge.cli.seeds import train_seeds
 from textforge.errors import WorkError
@@ -11,6 +17,41 @@ TRAINING = """#!/bin/sh
 case "$*" in *"--seed 4"*) echo progress; echo "textforge: no luck" >&2; exit 1;; esac
 echo all is well
 """
+
+
+WAITING = """#!/bin/sh
+trap 'echo asked by Ctrl-C' INT
+trap 'echo asked by SIGTERM; exit 1' TERM
+echo ready
+while :; do sleep 0.05; done
+"""
+TRAIN_SEEDS = """
+import signal, sys
+from pathlib import Path
+from textforge.cli.seeds import train_seeds
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.executable = sys.argv[1]
+train_seeds("mle", [], Path("runs"), 0, 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no groups of processes")
+def test_ctrl_c_in_a_terminal_asks_each_training_once(tmp_path: Path) -> None:
+    """A terminal signals all that it runs; a training that is asked twice stops at once, with nothing saved."""
+    script, log = tmp_path / "training", tmp_path / "runs" / "seed-0.log"
+    script.write_text(WAITING, encoding="utf-8")
+    script.chmod(0o755)
+    command = [sys.executable, "-c", TRAIN_SEEDS, str(script)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (log.exists() and log.read_text("utf-8")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert "stopped, everything is saved in runs; the same command goes on: textforge train mle" in err
+    assert log.read_text("utf-8").splitlines() == ["ready", "asked by SIGTERM"]
 
 
 def test_each_seed_is_told_as_it_starts_and_ends(

@@ -3,8 +3,10 @@
 import itertools
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 import pytest
 import torch
 from jaxtyping import Float
@@ -15,9 +17,11 @@ from worlds import TableGenerator, World, next_logits
 from textforge import conditions
 from textforge.constraints import constrain, length, matching, satisfies
 from textforge.decoding import sample
+from textforge.detector import Detector
 from textforge.errors import CallError, UserError, WorkError
 from textforge.evaluation import Drawn, held_out_nll
 from textforge.model import Model
+from textforge.nets.text_cnn import TextCNN
 from textforge.options import Strategy
 from textforge.text import Char, Labelled, LabelledTexts, Vocabulary, encode
 
@@ -204,6 +208,63 @@ def test_odds_of_a_text_are_those_of_its_pairs_on_average() -> None:
     tokens = corpus.batch(np.arange(len(TEXTS)), 5).tokens[:, :4]
     logits = conditions.judged(model.generator, judge, tokens)
     assert logits.tolist() == pytest.approx(np.log(p.sum(0) / q.sum(0)).tolist(), abs=1e-9)
+
+
+def test_what_judges_samples_of_a_temperature_weighs_labels_at_it() -> None:
+    """A detector that knows p / q_T of all pairs knows p / q_T of texts, q_T being what is drawn."""
+
+    class Knowing(Detector):
+        def logits(self, tokens: Tensor) -> Tensor:
+            rows = tokens.tolist()
+            places = [(LABELS.index(TOKENIZER.label_of(row) or ""), TEXTS.index(TOKENIZER.decode(row))) for row in rows]
+            return torch.tensor([math.log(p[place] / q[place]) for place in places], dtype=torch.float64)
+
+    model, other = made(0), made(1)
+    sharp = made(0, std=2.0)  # the logits are numbers times `std`
+    q, p = table(sharp)[:, :-1], table(other)[:, :-1]
+    network = TextCNN(TOKENIZER.vocabulary, 4, windows=((1, 1),), embedding_dim=1, dropout=0.0)
+    found = model.p_real(TEXTS, Knowing(network, scale=1.0, shift=0.0, temperature=0.5))
+    assert found == pytest.approx(p.sum(0) / (p.sum(0) + q.sum(0)), abs=1e-9)
+    corpus, _ = encode(TEXTS, TOKENIZER, max_length=None)
+    tokens = corpus.batch(np.arange(len(TEXTS)), 5).tokens[:, :4]
+    joint = conditions.joint(model.generator, tokens, temperature=0.5)
+    np.testing.assert_allclose(joint.exp().numpy().T, q, atol=1e-12)
+    prior = conditions.prior(model.generator, temperature=0.5)
+    given = (joint - prior).exp().numpy().T
+    np.testing.assert_allclose(given, q / table(sharp).sum(1, keepdims=True), atol=1e-12)
+
+
+def test_pairs_of_many_texts_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = made().generator
+    tokens = torch.tensor([TOKENIZER.encode(text) for text in TEXTS if len(text) == 2])
+    whole = conditions.joint(generator, tokens)
+    monkeypatch.setattr(conditions, "ROWS", 4)
+    sizes: list[int] = []
+
+    def made_of(*arguments: Any) -> Tensor:
+        pairs = each_label(*arguments)
+        sizes.append(pairs.shape[:2].numel())
+        return pairs
+
+    each_label = conditions.each_label
+    monkeypatch.setattr(conditions, "each_label", made_of)
+    assert torch.equal(conditions.joint(generator, tokens), whole)
+    assert max(sizes) <= 4
+
+
+def test_labels_are_asked_for_as_they_were_learned() -> None:
+    """Whole numbers as any number, words with spaces around, and in any container."""
+    generator = made().networks["generator"]
+    model = Model({"method": "mle"}, Labelled(TOKENIZER.inner, ("0", "1", "pos")), {"generator": generator})
+    expected = model.log_prob(["a", "ab", "b"], ["0", "1", "pos"])
+    series = pd.Series([0.0, np.int64(1), " pos "], index=[7, 8, 9])
+    assert model.log_prob(["a", "ab", "b"], series).tolist() == expected.tolist()
+    assert model.sample(3, label=1.0, seed=0) == model.sample(3, label="1", seed=0)
+    for missing in (None, float("nan"), " "):
+        with pytest.raises(UserError, match="label 2 is missing"):
+            model.log_prob(["a", "b"], ["0", missing])
+    with pytest.raises(UserError, match="there is no label None"):
+        Labelled(TOKENIZER.inner, ("None", "0")).label_id(None)
 
 
 def test_labels_count_with_their_nats_and_are_no_tokens() -> None:

@@ -2,14 +2,17 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from command import call
 from run.conftest import processes as processes
 
-from textforge.errors import UserError
-from textforge.launch import Launch, launch
+from textforge.cli import COMMANDS
+from textforge.errors import CallError, Interrupted, LostProcess, UserError, WorkError
+from textforge.launch import Launch, launch, stand_alone
 from textforge.processes import number, rank
 from textforge.run.device import connect
 
@@ -62,6 +65,16 @@ def test_a_command_in_a_slurm_job_without_srun_is_by_itself(monkeypatch: pytest.
     assert started(monkeypatch, batch).num == 1
 
 
+@pytest.mark.parametrize("variables", [TORCHRUN, SLURM, SLURM | TORCHRUN], ids=["torchrun", "srun", "both"])
+def test_what_stands_alone_is_by_itself(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Also for Lightning Fabric, which reads more of SLURM, and wants a number on each node."""
+    assert started(monkeypatch, variables).num > 1
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    stand_alone()
+    assert launch() == Launch()
+    assert connect("cpu").world_size == 1
+
+
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
@@ -80,6 +93,45 @@ def test_srun_without_a_number_on_each_node_is_refused(monkeypatch: pytest.Monke
     variables = {name: value for name, value in SLURM.items() if name != "SLURM_NTASKS_PER_NODE"}
     with pytest.raises(UserError, match="--ntasks-per-node"):
         started(monkeypatch, variables)
+
+
+def test_a_task_that_sees_one_gpu_of_many_is_told_what_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"2 processes .* sees 1; .* --gpus-per-node in place of --gpus-per-task"):
+        connect("auto")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WorkError("the loss is nan here"), True),
+        (LostProcess("process 1 of 2 lost process 0"), True),
+        (KeyError("a bug"), True),
+        (Interrupted("stopped, as all are"), False),
+        (CallError("no such flag"), False),
+        (UserError("no such file"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_befalls_a_process_alone_is_told_by_it(
+    error: Exception, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+
+    def fail(arguments: Sequence[str]) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "bench", fail)
+    said = call("bench")
+    assert said.status != 0
+    assert (str(error) in said.err) == told
+    if isinstance(error, WorkError):
+        error.shared = True
+        assert call("bench").err == "", "the first tells it"
 
 
 def as_srun_starts_it(place: int, port: int, folder: str) -> None:

@@ -349,7 +349,7 @@ def test_settings_survive_json(folder: Path) -> None:
     settings = read_settings(folder / "config.json")
     assert stored_config(settings) == configure("seqgan", "tiny", {})
     assert Options.of(settings) == Options(data="<texts>", preset="tiny", seed=3, max_length=7)
-    for field, value in {"seed": "x", "tokenizer": "bytes", "device": "tpu", "valid": 3, "max_length": 2.5}.items():
+    for field, value in {"seed": "x", "tokenizer": 3, "device": "tpu", "valid": 3, "max_length": 2.5}.items():
         with pytest.raises(CallError, match=f"--{field.replace('_', '-')} must be "):
             Options.of({field: value})
 

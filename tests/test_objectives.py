@@ -262,7 +262,15 @@ def test_a_run_with_a_file_can_be_resumed_repeated_and_loaded_without_it(
     settings = json.loads(Path("run/config.json").read_text(encoding="utf-8"))
     assert settings["config"]["objective"] == f"{file}:f"
     assert log.read_text(encoding="utf-8") == "imported "
-    assert call("train", "seqgan", "--resume", "--controls", "none", "--out", "run").status == 0
+    again = ["seqgan", "--resume", "--controls", "none", "--out", "run"]
+    for arguments in (again, ["seqgan", "--config", "run", "--out", "other"]):
+        said = call("train", *arguments)  # the folder could be of somebody else
+        assert (said.status, f"training runs its code; if you know it, add --objective {file}:f" in said.reason) == (
+            2,
+            True,
+        )
+    assert log.read_text(encoding="utf-8") == "imported "
+    assert call("train", *again, "--objective", "mine.py:f").status == 0
     assert log.read_text(encoding="utf-8") == "imported imported "
     said = call("train", "seqgan", *flags, "--objective", "mine.py:g", "--out", "other")
     assert (said.status, said.reason) == (2, "mine.py has no function 'g' for --objective; it has f")
@@ -273,8 +281,23 @@ def test_a_run_with_a_file_can_be_resumed_repeated_and_loaded_without_it(
     assert not Path("other").exists()  # it is tried before anything is written
     file.unlink()
     assert call("sample", "run", "-n", "2").status == 0
-    said = call("train", "seqgan", "--resume", "--controls", "none", "--out", "run")
+    said = call("train", *again, f"--objective={file}:f")
     assert (said.status, f"there is no file {file} for --objective" in said.reason) == (2, True)
+
+
+def test_a_run_from_before_objectives_and_networks_goes_on(tmp_path: Path) -> None:
+    """What its config.json lacks is what there was then."""
+    data = lines(tmp_path / "lines.txt", SENTENCES * 3)
+    textforge.fit(data=data, method="seqgan", preset="tiny", rounds=1, pretrain_steps=1, out=tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    settings = json.loads(file.read_bytes())
+    for name in ("network", "num_layers", "num_heads", "pretrained", "lora_rank", "objective", "objective_weight"):
+        del settings["config"][name]
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    said = call("train", "seqgan", "--resume", "--controls", "none", "--out", tmp_path / "run")
+    assert said.status == 0, said.err
+    said = call("train", "seqgan", "--resume", "--network", "transformer", "--out", tmp_path / "run")
+    assert 'config.network was "lstm", is "transformer"' in said.reason
 
 
 def test_a_run_with_a_function_of_a_program_cannot_be_resumed(tmp_path: Path) -> None:

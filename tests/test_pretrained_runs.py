@@ -17,7 +17,7 @@ from tasks import Cut, observed, tiny, train, trained
 import textforge
 from textforge import constraints, controls, methods
 from textforge.errors import CallError, UserError
-from textforge.fitting import fit
+from textforge.fitting import fit, with_objective
 from textforge.methods import seqgan
 from textforge.model import Model
 from textforge.nets.pretrained import PretrainedGenerator
@@ -124,6 +124,16 @@ def test_dropout_ends_with_pretraining(network: str, folder: Path, tmp_path: Pat
     run = trained(tmp_path, method, tiny(method, {**choice, "dropout": 0.5, "rounds": 1}), own)
     generator, tokens = run.modules["generator"], own.train.batch(np.arange(3), None).tokens
     assert torch.equal(generator(tokens), generator(tokens))
+
+
+def test_the_folder_is_named_in_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From elsewhere, a relative one would be lost, or be taken for a name of the Hub."""
+    method, task = methods.load("mle"), task_of(folder)
+    config = tiny(method, fields(Path("models", "small"), "mle"))
+    assert with_objective(config, task)[0].pretrained == "models/small"  # there is no such folder, so it is a name
+    monkeypatch.chdir(folder.parent)
+    config = tiny(method, fields(Path(folder.name), "mle"))
+    assert with_objective(config, task)[0].pretrained == str(folder.resolve())
 
 
 def test_the_control_goes_on_from_the_same_model() -> None:

@@ -9,6 +9,9 @@ import torch
 from together import shared_work, together
 from torch import Tensor
 
+from textforge import processes as group
+from textforge import sharding
+
 Found = dict[str, Tensor]
 
 
@@ -68,3 +71,20 @@ def test_dropout_is_each_process_s_own_and_random_numbers_stay_in_step(all_of_th
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert abs(float(dropped.mean()) - 1) < 4.5 / dropped.numel() ** 0.5
     assert len(dropped.unique(dim=0)) == len(dropped), "rows share a mask"
+
+
+def test_only_what_is_in_use_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accelerator that is absent would cost 2 ms at every step of a sequence."""
+    seeded: list[int] = []
+    monkeypatch.setattr(group, "number", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    drawn = []
+    for rank in range(2):
+        monkeypatch.setattr(group, "rank", lambda rank=rank: rank)
+        torch.manual_seed(0)
+        seeded.clear()
+        with sharding.sharing(), sharding.inside(4):
+            drawn.append(torch.rand(3))
+        assert not seeded
+    assert not torch.equal(*drawn)

@@ -100,20 +100,32 @@ def compare(
         if not folders:
             raise CallError("samples in a file need --reference FILE, real text to compare them with")
         ground = ground_of(next(iter(folders.values()))[0])
+    texts = {target: list(itertools.islice(read_lines(target), results.MOST)) for target in files}
+    num = min(map(len, texts.values()), default=0)
+    if any(len(lines) > num for lines in texts.values()):
+        say.print(f"the first {num:,} texts of each file count, as many as the shortest has")
     for target in files:
         say.print(f"evaluating: {target}")
         assert ground is not None
-        entry, own = _file_entry(names[target], target, ground)
+        entry, own = _file_entry(names[target], texts[target][:num], ground)
         entries.append(entry)
         settings = settings or own
     if files and not folders:
         assert ground is not None
         trained |= {entry.name: entry for entry in _ground_entries(ground, int(settings["num_samples"]), say)}
     everything = (*entries, *trained.values())
+    found = verdicts(everything, min(int(settings["num_samples"]), int(settings["num_references"])))
+    if files and (of_runs := int(settings["num_samples"])) != num:
+        unequal = (
+            f"files are judged by {num:,} texts and runs by {of_runs:,}, so what hangs on the number (distinct texts, "
+            f"Self-BLEU, MS-Jaccard, reverse LM score) does not compare; give files of {of_runs:,}"
+        )
+        say.print(unequal)
+        found = tuple(dataclasses.replace(verdict, reasons=(*verdict.reasons, unequal)) for verdict in found)
     return Comparison(
         title=" · ".join(entry.name for entry in entries),
         entries=everything,
-        verdicts=verdicts(everything, min(int(settings["num_samples"]), int(settings["num_references"]))),
+        verdicts=found,
         settings=settings,
         command=command,
     )
@@ -245,8 +257,7 @@ def ground_of(place: Path) -> Ground:
     return Ground(head, list(itertools.islice(task.texts.train, AUDITED)), task.tokenizer, task.oracle)
 
 
-def _file_entry(name: str, file: Path, ground: Ground) -> tuple[Entry, dict[str, Any]]:
-    texts = list(itertools.islice(read_lines(file), results.MOST))
+def _file_entry(name: str, texts: list[str], ground: Ground) -> tuple[Entry, dict[str, Any]]:
     entry, settings = _judged(name, "samples", texts, ground)
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
     return dataclasses.replace(entry, hashes={"texts": digest}), settings

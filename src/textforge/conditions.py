@@ -6,13 +6,13 @@ which p(text) is a sum over labels, and p(label | text) follows by Bayes' rule.
 Axis letters as in `decoding`, and K labels.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from textforge.decoding import Decoded, Generator, State, device_of, log_prob
 from textforge.errors import WorkError
@@ -23,6 +23,7 @@ AT_ONCE = 256
 PATIENCE = 1000
 """Sequences drawn for each that is wanted, above which `until` gives up."""
 ROWS = 1024
+"""Pairs that are scored together."""
 
 
 class _Paired(nn.Module):
@@ -50,7 +51,8 @@ class _Paired(nn.Module):
         """Step it; behind `bos` only labels keep their logits, and behind anything else only the other tokens."""
         logits, state = self.inner.step(token, state)
         begins = (token == self.vocabulary.bos)[:, None]
-        return logits.masked_fill(~torch.where(begins, self.first, self.later), -torch.inf), state
+        kept = (begins & self.first) | (~begins & self.later)  # `where` of truth values is no operation of ONNX
+        return logits.masked_fill(~kept, -torch.inf), state
 
 
 def paired(generator: Generator, label: int | None = None) -> Generator:
@@ -78,30 +80,38 @@ def each_label(vocabulary: Vocabulary, tokens: Int[Tensor, "B T"]) -> Int[Tensor
 
 def joint(generator: Generator, tokens: Int[Tensor, "B T"], *, temperature: float = 1.0) -> Float[Tensor, "B K"]:
     """Return log p(label, text) of texts without a label, and of every label, in nats."""
-    pairs = each_label(generator.vocabulary, tokens)
-    rows = pairs.flatten(0, 1)[:, : generator.max_length]
-    scores = torch.cat([log_prob(generator, part, temperature=temperature) for part in rows.split(ROWS)])
-    return scores.view(pairs.shape[:2])
+    num = generator.vocabulary.num_labels
+    scores = []
+    for texts in tokens.split(max(1, ROWS // num)):
+        pairs = each_label(generator.vocabulary, texts).flatten(0, 1)[:, : generator.max_length]
+        scores += [log_prob(generator, rows, temperature=temperature) for rows in pairs.split(ROWS)]
+    return torch.cat(scores).view(-1, num)
 
 
 def prior(generator: Generator, *, temperature: float = 1.0) -> Float[Tensor, " K"]:
     """Return log p(label) of every label, in nats."""
     labels = torch.tensor(generator.vocabulary.labels, device=device_of(generator))
-    alone = F.pad(labels[:, None], (0, 1), value=generator.vocabulary.pad)
-    return log_prob(generator, alone, temperature=temperature)
+    return log_prob(generator, labels[:, None], temperature=temperature)
 
 
 def judged(
-    generator: Generator, judge: Callable[[Int[Tensor, "R T"]], Float[Tensor, " R"]], tokens: Int[Tensor, "B T"]
+    generator: Generator,
+    judge: Callable[[Int[Tensor, "R T"]], Float[Tensor, " R"]],
+    tokens: Int[Tensor, "B T"],
+    *,
+    temperature: float = 1.0,
 ) -> Float[Tensor, " B"]:
     """Return the logits of texts without a label being real, made of a judge's logits of pairs.
 
-    The odds of a pair are p(label, text) / q(label, text), q being the generator's, and those of the text p(text) /
-    q(text): the mean of the former under q(label | text). Where noise drives the generator, all labels weigh the same.
+    The odds of a pair are p(label, text) / q(label, text), q being the generator's at the temperature of the
+    samples that the judge knows, and those of the text p(text) / q(text): the mean of the former under q(label | text).
+    Where noise drives the generator, all labels weigh the same.
     """
     pairs = each_label(generator.vocabulary, tokens)
     logits = judge(pairs.flatten(0, 1)[:, : generator.max_length]).view(pairs.shape[:2])
-    weights = torch.zeros_like(logits) if generator.noise_dim else joint(generator, tokens).to(logits)
+    if generator.noise_dim:
+        return logits.logsumexp(1) - math.log(logits.shape[1])
+    weights = joint(generator, tokens, temperature=temperature).to(logits)
     return (logits + weights.log_softmax(1)).logsumexp(1)
 
 

@@ -13,7 +13,12 @@ class CallError(UserError):
 
 
 class WorkError(RuntimeError):
-    """The work failed on correct input: a loss that became NaN, a full disk, a damaged checkpoint."""
+    """The work failed on correct input: a loss that became NaN, a full disk, a damaged checkpoint.
+
+    `shared` is set where all processes of a training raise the same, so that one of them tells it.
+    """
+
+    shared = False
 
 
 class LostProcess(WorkError):
@@ -22,6 +27,8 @@ class LostProcess(WorkError):
 
 class Interrupted(WorkError):
     """The run was told to stop and has saved its state; the message says how to resume."""
+
+    shared = True  # processes stop together
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -133,11 +133,14 @@ def _of_kind(tokenizer: Tokenizer, kind: Kind) -> Tokenizer:
 def with_objective(
     config: Any, task: Task | WorldTask, function: objectives.Function | None = None
 ) -> tuple[Any, Task | WorldTask]:
-    """Give the task the objective that the config names, and name its file in full, so that the run can go on.
+    """Give the task the objective that the config names, and name files and folders in full, so that the run can go on.
 
     Without a `function`, it is imported. It scores two training texts at once, before anything is written: raises
     CallError and UserError as `objectives.load` and `Objective.scores`.
     """
+    place = vars(config).get("pretrained")
+    if place is not None and Path(place).is_dir():
+        config = replace(config, pretrained=str(Path(place).resolve()))
     # Of a method without a reward, `objective` is something else: the form of a game's loss.
     name = vars(config)["objective"] if "objective_weight" in vars(config) else None
     if name is None:
@@ -148,8 +151,19 @@ def with_objective(
     return replace(config, objective=objectives.anchored(name)), replace(task, objective=objective)
 
 
-ABSENT: dict[str, object] = {name: vars(Options)[name] for name in ("on_collapse", "column", "label_column", "labels")}
-"""What settings were in runs that were made before they could be set."""
+ABSENT: dict[str, object] = {
+    **{name: vars(Options)[name] for name in ("on_collapse", "column", "label_column", "labels")},
+    "config": {
+        "network": "lstm",
+        "num_layers": 1,
+        "num_heads": 4,
+        "pretrained": None,
+        "lora_rank": 0,
+        "objective": None,
+        "objective_weight": 0.5,
+    },
+}
+"""What settings were in runs that were made before they could be set: an LSTM of one layer, without an objective."""
 
 
 def settings_of(method: str, options: Options, config: Any, task: Task | WorldTask) -> dict[str, Any]:

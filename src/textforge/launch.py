@@ -43,6 +43,12 @@ def launch() -> Launch:
     return Launch()
 
 
+def stand_alone() -> None:
+    """Make this process one by itself, whatever the environment says that it came with."""
+    for name in ("WORLD_SIZE", "SLURM_STEP_ID", "SLURM_NTASKS"):
+        os.environ.pop(name, None)
+
+
 def _require_even(num: int, per_node: int) -> None:
     if num % per_node:
         raise UserError(f"{num} processes are not {per_node} on each node; start equally many on every node")

@@ -1,6 +1,6 @@
 """A trained generator and what can be done with it; how it is saved and loaded."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from textforge.strategies import decode_by
 from textforge.task import load_world
 from textforge.text import Corpus, Labelled, LabelledTexts, Tab, Tokenizer, as_given, encode, from_dict, plain
 from textforge.text.items import SEPARATOR, Text, as_text, require_many
+from textforge.text.labels import as_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,7 @@ class Model:
             raise UserError("a detector lies in the folder of a run; train with out=, and load the model from there")
         return load_detector(self.folder, self.generator, self.tokenizer.vocabulary, self.checkpoint)
 
-    def log_prob(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Float[np.ndarray, "N"]:
+    def log_prob(self, texts: Sequence[Text], labels: Collection[object] | None = None) -> Float[np.ndarray, "N"]:
         """Return the log-probability of each text in nats, its end included. Unknown symbols are scored as `unk`.
 
         With labels, one a text, it is that of the text given its label; without, of a model that has labels, the exact
@@ -186,7 +187,7 @@ class Model:
         room = self.generator.max_length - bool(self.labels)
         return self._encoded(texts).lengths.clip(max=room).tolist() if len(texts) else []
 
-    def discriminate(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Float[np.ndarray, "N"]:
+    def discriminate(self, texts: Sequence[Text], labels: Collection[object] | None = None) -> Float[np.ndarray, "N"]:
         """Return the probability of being real that the discriminator gives to each text, or to text and label.
 
         One that judges every position gives the mean over the tokens of the text. Without labels, a model that has some
@@ -200,22 +201,26 @@ class Model:
             return self._judged(lambda tokens: discriminator(tokens).whole(tokens != pad), texts, labels)
 
     def p_real(
-        self, texts: Sequence[Text], detector: Detector | None = None, labels: Sequence[object] | None = None
+        self, texts: Sequence[Text], detector: Detector | None = None, labels: Collection[object] | None = None
     ) -> Float[np.ndarray, "N"]:
         """Return the detector's probability of each text, or of text and label, being real, where half of all are."""
-        return self._judged((detector or self.detector()).logits, texts, labels) if len(texts) else np.empty(0)
+        if not len(texts):
+            return np.empty(0)
+        detector = detector or self.detector()
+        return self._judged(detector.logits, texts, labels, detector.temperature)
 
     def _judged(
         self,
         judge: Callable[[Int[Tensor, "B T"]], Float[Tensor, " B"]],
         texts: Sequence[Text],
-        labels: Sequence[object] | None,
+        labels: Collection[object] | None,
+        temperature: float = 1.0,
     ) -> Float[np.ndarray, "N"]:
-        """Return the probabilities of being real by logits of whole sequences."""
+        """Return the probabilities of being real by logits of whole sequences, of those drawn at this temperature."""
         if not len(texts):
             return np.empty(0)
         if labels is None and self.labels:
-            judge = partial(conditions.judged, self.generator, judge)
+            judge = partial(conditions.judged, self.generator, judge, temperature=temperature)
         logits = torch.cat([judge(tokens) for tokens in self._batches(texts, labels)])
         return logits.sigmoid().double().cpu().numpy()
 
@@ -321,13 +326,13 @@ class Model:
         exporting.write_folder(Path(folder), files)
         return Path(folder)
 
-    def _batches(self, texts: Sequence[Text], labels: Sequence[object] | None) -> Iterator[Int[Tensor, "B T"]]:
+    def _batches(self, texts: Sequence[Text], labels: Collection[object] | None) -> Iterator[Int[Tensor, "B T"]]:
         """Yield the texts as padded ids, as wide as the generator writes: an `eos` beyond is not read."""
         corpus, width = self._encoded(texts, labels), self.generator.max_length
         for rows in np.array_split(np.arange(len(corpus)), -(-len(corpus) // 256)):
             yield corpus.batch(rows, width + 1).tokens[:, :width]
 
-    def _encoded(self, texts: Sequence[Text], labels: Sequence[object] | None = None) -> Corpus:
+    def _encoded(self, texts: Sequence[Text], labels: Collection[object] | None = None) -> Corpus:
         require_many(texts)
         lines: Iterable[str] = map(self._spelled, texts)
         limit = self.generator.max_length
@@ -335,8 +340,8 @@ class Model:
             require_many(labels)
             if len(labels) != len(texts):
                 raise UserError(f"there are {len(texts):,} texts and {len(labels):,} labels; give one for each")
-            self._slot(labels[0])
-            lines = LabelledTexts(list(zip(map(str, labels), lines, strict=True)))
+            self._slot(next(iter(labels)))
+            lines = LabelledTexts(list(zip(as_labels(labels), lines, strict=True)))
         elif self.labels:
             limit -= 1
         corpus, counts = encode(lines, self.tokenizer, max_length=None)

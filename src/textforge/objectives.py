@@ -110,6 +110,8 @@ def mixed(reward: Reward, config: Wish, objective: Objective | None) -> Reward:
     objective, share = rewarded(config, objective), config.objective_weight
     if objective is None:
         return reward
+    if share == 1:
+        return objective
     return lambda tokens: (1 - share) * reward(tokens) + share * objective(tokens)
 
 

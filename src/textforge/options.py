@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from textforge.errors import CallError, above, at_least, at_most
 
+Symbols = Literal["auto", "word", "char", "bpe", "tab"]
 Decode = Literal["ancestral", "greedy", "top-k", "top-p", "beam", "rerank", "resample", "reject", "mcts"]
 
 
@@ -32,7 +33,7 @@ class Options:
     """All randomness of the run follows from it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
-    tokenizer: Literal["auto", "word", "char", "bpe", "tab"] | str = "auto"
+    tokenizer: Symbols | str = "auto"
     """What a symbol is; auto looks at the text. tab: what stands between tabs, for symbols that hold spaces. The folder
     of a pretrained model, or its name with an owner (OWNER/NAME): the tokens of that model."""
     max_length: int | None = None
@@ -64,7 +65,7 @@ class Options:
     def anchored(self) -> "Options":
         """Return the options with paths in full, so that the run can be resumed and evaluated from anywhere."""
         files = {name: path for name, path in (("valid", self.valid), ("labels", self.labels)) if path is not None}
-        if "/" in self.tokenizer or Path(self.tokenizer, "tokenizer.json").exists():
+        if self.tokenizer not in get_args(Symbols):
             files["tokenizer"] = self.tokenizer
         in_full: dict[str, Any] = {name: _in_full(path) for name, path in files.items()}
         return dataclasses.replace(self, data=_in_full(self.data), **in_full)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from textforge.errors import LostProcess
+from textforge.errors import LostProcess, WorkError
 
 R = TypeVar("R")
 
@@ -55,6 +55,8 @@ def by_first(function: Callable[[], R]) -> R:
         dist.broadcast_object_list(box, src=0)
     value, failure = box[0]
     if failure is not None:
+        if isinstance(failure, WorkError):
+            failure.shared = True
         raise failure
     return value  # type: ignore[return-value] # an R, where there was no failure
 

@@ -157,47 +157,56 @@ def _task_from_files(options: Options) -> Task:
 
     Where nothing can be kept, the notes say so.
     """
-    place = cache.place(options)
-    if place is None:
-        return _encoded(options)
+    damage = None
     with ExitStack() as stack:
         try:
-            if options.max_length is not None:  # perhaps that of a run, which had none and says what it came to
+            place = cache.place(options)
+            if place is not None and options.max_length is not None:
+                # Perhaps that of a run, which had none and says what it came to.
                 open_place = cache.place(replace(options, max_length=None))
-                if open_place is not None and open_place.exists():
+                if open_place is not None and cache.fact(open_place, "max_length") == options.max_length:
                     with cache.locked(open_place):
-                        entry, _ = cache.read(open_place)
-                    if entry is not None and entry.facts["max_length"] == options.max_length:
+                        entry, damage = cache.read(open_place)
+                    if entry is not None:
                         return _restored(entry, options)
-            stack.enter_context(cache.locked(place))
-            entry, damage = cache.read(place)
-            if entry is not None:
-                return _restored(entry, options)
+            if place is not None:
+                stack.enter_context(cache.locked(place))
+                entry, own_damage = cache.read(place)
+                damage = own_damage or damage
+                if entry is not None:
+                    return _noted(_restored(entry, options), *_damaged(damage))
         except OSError as error:
-            return _noted(_encoded(options), _unkept(place, error))
+            return _noted(_encoded(options), _unkept(error))
         task = _encoded(options)
-        if cache.place(options) != place:
-            return _noted(task, f"{options.data} was changed while it was read; is it complete?")
-        try:
-            cache.write(place, _entry(task), options.data)
-        except OSError as error:
-            return _noted(task, _unkept(place, error))
-        entry, _ = cache.read(place)  # from now on it is read as it will be by the next start
-        task = task if entry is None else _restored(entry, options)
-        if damage is None:
+        if place is None:
             return task
-        return _noted(task, f"what was kept of this text in {place} was damaged ({damage}) and is made anew")
+        try:
+            if cache.place(options) != place:
+                return _noted(task, f"{options.data} was changed while it was read; is it complete?")
+            cache.write(place, _entry(task), options.data)
+            entry, _ = cache.read(place)  # from now on it is read as it will be by the next start
+        except OSError as error:
+            return _noted(task, _unkept(error))
+        return _noted(task if entry is None else _restored(entry, options), *_damaged(damage))
 
 
-def _unkept(place: Path, error: OSError) -> str:
+def _unkept(error: OSError) -> str:
     return (
-        f"the encoded text cannot be kept for the next start in {place.parent} ({error.strerror or error}); "
+        f"the encoded text cannot be kept for the next start in {cache.folder()} ({error.strerror or error}); "
         f"free some space, or name another folder in {cache.VARIABLE}"
     )
 
 
-def _noted(task: Task, note: str) -> Task:
-    return replace(task, notes=(*task.notes, note))
+def _damaged(damage: str | None) -> list[str]:
+    return (
+        []
+        if damage is None
+        else [f"what was kept of this text in {cache.folder()} was damaged ({damage}) and is removed"]
+    )
+
+
+def _noted(task: Task, *notes: str) -> Task:
+    return replace(task, notes=(*task.notes, *notes))
 
 
 def _entry(task: Task) -> cache.Entry:

@@ -1,5 +1,6 @@
 """A model that leaves its run: the folder, its card, and what comes back from it."""
 
+import dataclasses
 import json
 import math
 import re
@@ -107,6 +108,24 @@ def test_where_the_data_lay_stays_at_home(tmp_path: Path) -> None:
     assert not any(b"somebody" in path.read_bytes() for path in folder.iterdir())
     assert load_text_model(folder).settings["data"] == "poems.txt"
     assert cells(folder)["trained on"] == ["poems.txt"]
+
+
+def test_where_code_and_models_lay_stays_at_home(tmp_path: Path) -> None:
+    """A name of the Hub, with its owner, is whole; the form of a loss is no path."""
+    found = {}
+    for name, place in (("path", "/home/somebody/secret/models/small"), ("hub", "owner/small")):
+        own = model("seqgan")
+        config = {**own.settings["config"], "pretrained": place, "objective": "/home/somebody/secret/rewards.py:brief"}
+        settings = {**own.settings, "tokenizer": place, "config": config}
+        folder = dataclasses.replace(own, settings=settings).export(tmp_path / name)
+        assert not any(b"somebody" in path.read_bytes() for path in folder.iterdir())
+        stored = json.loads((folder / "config.json").read_bytes())
+        assert stored["config"]["objective"] == "rewards.py:brief"
+        found[name] = (stored["tokenizer"], stored["config"]["pretrained"])
+    assert found == {"path": ("small", "small"), "hub": ("owner/small", "owner/small")}
+    folder = model("gumbel_gan").export(tmp_path / "loss")
+    own_form = model("gumbel_gan").settings["config"]["objective"]
+    assert json.loads((folder / "config.json").read_bytes())["config"]["objective"] == own_form
 
 
 # --- Refusals ---

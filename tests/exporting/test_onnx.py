@@ -17,6 +17,7 @@ from exporting.models import model
 from jaxtyping import Float, Int
 from worlds import ENDING
 
+import textforge
 from textforge.decoding import decode
 from textforge.errors import UserError, WorkError
 from textforge.exporting import onnx, onnx_files
@@ -185,3 +186,19 @@ def test_command_writes_beside_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     said = call("export", tmp_path / "run", "--format", "onnx")
     assert (said.status, said.out) == (0, f"{tmp_path / 'run' / 'onnx'}\n")
     assert (tmp_path / "run" / "onnx" / "name").read_bytes() == b"mle"
+
+
+def test_labels_leave_with_a_model(tmp_path: Path) -> None:
+    """The first token is a label, and none is later, as of the model itself."""
+    texts = ["a b", "b a c"] * 20
+    own = textforge.fit(texts, labels=["x", "y"] * 20, method="mle", preset="tiny", steps=1)
+    left = Left(own, own.export_onnx(tmp_path / "onnx"))
+    tokens = own.draw(8, seed=0).tokens
+    given = tokens.masked_fill(tokens == own.tokenizer.vocabulary.pad, 0)
+    state = own.generator.initial_state(8)
+    before = torch.full((8,), own.tokenizer.vocabulary.bos)
+    found = left.log_probs(given.numpy(), left.start(8))
+    for t, column in enumerate(given.T):
+        logits, state = own.generator.step(before, state)
+        np.testing.assert_allclose(found[:, t], logits.log_softmax(1).detach(), atol=1e-4)
+        before = column

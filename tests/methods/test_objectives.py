@@ -94,7 +94,9 @@ def test_weights_at_the_ends_are_the_pure_rewards() -> None:
     judge = seqgan.reward_function(config, opinionated(task, config), task)
     assert mixed(judge, Wish(None, 0.5), None) is judge
     assert mixed(judge, Wish("table", 0.0), objective) is judge  # the function is not even called
-    torch.testing.assert_close(mixed(judge, Wish("table", 1.0), objective)(world.sequences), values.float())
+    alone = mixed(judge, Wish("table", 1.0), objective)
+    assert alone is objective  # and the discriminator is not
+    torch.testing.assert_close(alone(world.sequences), values.float())
 
 
 def test_what_is_scored_is_a_whole_text_without_its_end() -> None:

@@ -3,9 +3,12 @@
 import errno
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,14 +125,21 @@ def test_memory_holds_no_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(tables.Column, "read", watched)
     samples = ["a a a b"] * 800 + [f"w{i} w{i + 1} w{i % 7}" for i in range(500)]
-    longest, held = 4, 300
+    longest, held, rows = 4, 300, [0]
+    together = tables._bring_together
+
+    def joined_rows(found: np.ndarray, *rest: Any) -> np.ndarray:
+        rows.append(len(found))
+        return together(found, *rest)
+
+    monkeypatch.setattr(tables, "_bring_together", joined_rows)
     ours, theirs = (Side.of(texts, str.split, held) for texts in (samples, samples[400:]))
     for side in (ours, theirs):
         assert all(stop - start < held + longest for block in side.blocks for start, stop in (block.symbols,))
     joined = join(ours, theirs, 2, held)
     assert sum(others.sum() for _, others, _ in joined.ours.matches()) > 2000
     assert joined.num_ranges > 5
-    assert joined.most_rows <= held
+    assert max(rows) <= held
     assert most < held + longest
 
 
@@ -162,6 +172,23 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.TemporaryFile", Full)
     with pytest.raises(WorkError, match=r"No space left on device.*set TMPDIR"):
         counted(["a"], ["b"])
+
+
+def test_a_full_disk_is_told_in_one_line_whatever_the_size() -> None:
+    """Also below the size of a buffer, which would only fail when it is emptied, and again at the end."""
+    program = """
+import resource
+from textforge.errors import WorkError
+from textforge.metrics.streaming import counted
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    counted(["a b c d e"] * 9, ["b"])
+except WorkError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(File too large); free some or set TMPDIR" in done.stdout
 
 
 def test_nothing_to_judge_is_refused() -> None:

@@ -1,6 +1,8 @@
 """Models of Hugging Face as generators: against transformers' own logits, with their cache, and with adapters."""
 
 import copy
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from textforge.errors import CallError, UserError
 from textforge.nets.generators import trainable
 from textforge.nets.pretrained import PretrainedGenerator
 from textforge.search import beam, tree_search
-from textforge.text import Vocabulary, pretrained
+from textforge.text import Char, Labelled, Vocabulary, pretrained
 from textforge.text.pretrained import PretrainedVocabulary
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -266,10 +268,48 @@ def test_sequences_too_long_for_the_model_are_refused(folder: Path) -> None:
         PretrainedGenerator(pretrained.read(str(folder)).vocabulary, 17)
 
 
-@pytest.mark.parametrize("architecture", ['{"model_type": "abacus"}', '{"model_type": "t5"}', "{}"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        *['{"model_type": "abacus"}', '{"model_type": "t5"}', "{}", "[]"],
+        *['{"model_type": "gpt2", "n_layer": "x"}', '{"model_type": "gpt2", "vocab_size": -1}'],
+        '{"model_type": "gpt2", "n_layer": 1, "n_embd": 12, "max_position_embeddings": null}',
+    ],
+)
 def test_what_is_no_language_model_is_refused(folder: Path, architecture: str) -> None:
     with pytest.raises(UserError, match=r"no language model that transformers .* knows"):
         PretrainedGenerator(vocabulary_with(folder, architecture=architecture), LENGTH)
+
+
+def test_labels_do_not_go_with_a_pretrained_model() -> None:
+    with pytest.raises(CallError, match="a pretrained model knows no labels; leave out either them or --pretrained"):
+        PretrainedGenerator(Labelled(Char(Vocabulary.create("abc")), ("x",)).vocabulary, LENGTH)
+
+
+FOREIGN = {
+    "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"},
+    "attn_implementation": "somebody/kernels",
+    "_attn_implementation": "somebody/kernels",
+    "quantization_config": {"quant_method": "somebody"},
+}
+
+
+def test_code_that_a_config_names_is_left_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither run nor fetched, nor is anybody asked whether it should be; the model is the same."""
+
+    def asked(*_: object) -> str:
+        pytest.fail("a question")
+
+    monkeypatch.setattr("builtins.input", asked)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_bytes()), **FOREIGN}), encoding="utf-8")
+    (tmp_path / "theirs.py").write_text("raise SystemExit('their code')\n", encoding="utf-8")
+    generator, plain = loaded(tmp_path), loaded(folder)
+    tokens = world_of(plain).sequences
+    assert torch.equal(generator(tokens), plain(tokens))
+    with pytest.raises(UserError, match=r"no language model that transformers .* knows"):
+        PretrainedGenerator(vocabulary_with(folder, architecture=json.dumps({"model_type": "t5", **FOREIGN})), LENGTH)
 
 
 def test_models_with_other_memories_are_refused(folder: Path) -> None:

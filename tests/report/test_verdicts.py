@@ -90,7 +90,7 @@ def test_what_chance_can_do_is_no_fault(metrics: dict[str, float]) -> None:
 
 
 def test_copies_are_denied_only_where_they_were_looked_for() -> None:
-    assert "copies no more than real text does" in verdict({}).headline
+    assert "copies no more whole texts than real text does" in verdict({}).headline
     assert "copies no more" not in verdict({"exact_copy": 0.5}).headline
     assert "copies no more" not in verdict({}, controls=CONTROLS[:2]).headline
 
@@ -109,6 +109,12 @@ def test_sharper_than_the_truth_is_flagged_with_the_reason() -> None:
     assert any("too few things" in reason and "1.600" in reason and "1.900" in reason for reason in found.reasons)
     for other in ({"nll_oracle": 1.90}, {"entropy": 1.95}, {"validity": 0.2}):
         assert "sharp" not in verdict(truth | other, controls=controls).flags
+
+
+def test_few_texts_are_not_called_indistinguishable() -> None:
+    few = verdict({"c2st_low": 0.39, "c2st_high": 0.78})
+    assert "indistinguishable" not in few.flags
+    assert "too few texts to tell" in few.headline
 
 
 def test_indistinguishable_needs_the_truth_to_agree_where_it_is_known() -> None:

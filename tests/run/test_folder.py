@@ -134,6 +134,14 @@ def test_field_that_a_folder_never_had_is_no_change(tmp_path: Path) -> None:
         open_folder(tmp_path, {**CONFIG, "new": "b"}, resume=True, absent={"new": "a"})
 
 
+def test_field_of_the_config_that_a_folder_never_had_is_no_change(tmp_path: Path) -> None:
+    open_folder(tmp_path, CONFIG, resume=False)
+    absent = {"config": {"rank": 0, "lr": 0.3, "elsewhere": 1}}
+    open_folder(tmp_path, {**CONFIG, "config": {**CONFIG["config"], "rank": 0}}, resume=True, absent=absent)
+    with pytest.raises(UserError, match=r"configuration: config.rank was 0, is 2; resume"):
+        open_folder(tmp_path, {**CONFIG, "config": {**CONFIG["config"], "rank": 2}}, resume=True, absent=absent)
+
+
 def test_folder_in_use_is_refused(tmp_path: Path) -> None:
     with (
         sole_writer(tmp_path),

@@ -63,6 +63,12 @@ def test_a_dead_process_ends_the_others_and_the_checkpoint_stays(
     assert toy.differences(toy.content_of_texts(tmp_path / "run"), whole) == []
 
 
+def test_a_record_that_cannot_be_written_ends_all(tmp_path: Path, processes: ForkServerContext) -> None:
+    together(processes, tmp_path, 2, toy.unrecorded, tmp_path)
+    for rank in range(2):
+        assert (tmp_path / str(rank)).read_text("utf-8") == "no room: __init__, no room: flush, no room: measurement"
+
+
 def test_what_the_first_returns_or_raises_all_do(tmp_path: Path, processes: ForkServerContext) -> None:
     together(processes, tmp_path, 2, toy.ask_the_first, tmp_path)
     for rank in range(2):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from textforge import processes
 from textforge.errors import UserError, WorkError
 from textforge.run import Measurement, Run, ended_phases, load_checkpoint, save_checkpoint, saved_steps
+from textforge.run.log import Log
 
 QUIET = Console(quiet=True)
 
@@ -273,6 +274,24 @@ def ask_the_first(folder: Path) -> None:
     except UserError as error:
         found += f"; {type(error).__name__}: {error}"
     (folder / str(processes.rank())).write_text(found, "utf-8")
+
+
+def unrecorded(folder: Path) -> None:
+    """Train where the first process finds no room for its records, and write what ends the training each time."""
+
+    def fail(name: str) -> None:
+        if processes.rank() == 0:
+            raise WorkError(f"no room: {name}")
+
+    said = []
+    for name in ("__init__", "flush", "measurement"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Log, name, lambda *_, name=name, **__: fail(name))
+            try:
+                complete(folder / name)
+            except WorkError as error:
+                said.append(f"{error}{'' if error.shared else ', in this one alone'}")
+    (folder / str(processes.rank())).write_text(", ".join(said), "utf-8")
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -197,8 +197,13 @@ def test_a_dry_run_names_the_trials_and_leaves_nothing(tmp_path: Path, monkeypat
     said = call("sweep", "small.toml", "--dry-run")
     assert said.status == 2
     assert said.reason.startswith("small.toml, methods: there is no method 'mel'")
-    for arguments in (["--workers", 0], ["--gpus", -1]):
+    for arguments in (["--workers", 0], ["--gpus", -1], ["--gpus", 1.5], ["--gpus", "inf"]):
         assert call("sweep", "small.toml", *arguments).status == 2
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    said = call("sweep", "small.toml", "--dry-run")
+    assert (said.status, said.out) == (2, "")
+    assert said.reason == "sweep starts workers of its own; start it by itself, without torchrun or srun"
 
 
 def test_what_keeps_a_sweep_from_starting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from textforge.errors import Interrupted, WorkError
+from textforge.errors import Interrupted, UserError, WorkError
 from textforge.sweeping import plan as planning
 from textforge.sweeping import workers
 from textforge.sweeping.plan import Plan, Trial
@@ -64,6 +64,13 @@ class Ray:
     def cancel(self, reference: int) -> None:
         self.cancelled.append(reference)
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"Alive": True, "Resources": {"CPU": 4.0}},
+            {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}},
+            {"Alive": False, "Resources": {"CPU": 4.0, "GPU": 8.0}},
+        ]
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
@@ -71,11 +78,14 @@ def plan(tmp_path: Path) -> Plan:
     return planning.read(tmp_path / "sweep.toml", device="cpu")
 
 
-def carried_out(ray: Ray, plan: Plan, folder: Path, at_once: int = 2) -> tuple[dict[str, str], list[str]]:
+def carried_out(
+    ray: Ray, plan: Plan, folder: Path, at_once: int = 2, gpus: float = 0.0
+) -> tuple[dict[str, str], list[str]]:
     said: list[str] = []
     module = ModuleType("ray")
-    vars(module).update({name: getattr(ray, name) for name in ("exceptions", "remote", "wait", "get", "cancel")})
-    failed = workers.carry_out_all(module, plan, folder, workers=at_once, say=said.append)
+    names = ("exceptions", "remote", "wait", "get", "cancel", "nodes")
+    vars(module).update({name: getattr(ray, name) for name in names})
+    failed = workers.carry_out_all(module, plan, folder, workers=at_once, gpus=gpus, say=said.append)
     return failed, said
 
 
@@ -112,6 +122,31 @@ def test_a_trial_may_lose_its_worker_twice(plan: Plan, tmp_path: Path) -> None:
     assert [starts.count(seed) for seed in range(4)] == [3, 1, 3, 1]
     assert said.count("mle-small/seed-0: its worker died (Died)") == 2
     assert said.count("mle-small/seed-2: its worker died (Died) 3 times; it is given up") == 1
+
+
+def test_a_worker_that_was_told_to_stop_has_died(plan: Plan, tmp_path: Path) -> None:
+    """But a training that was to stop by a collapse is not gone on with unasked."""
+    told = Failed(Interrupted("stopped by SIGTERM, everything is saved in a-collapse"))
+    collapsed = "stopped by a collapse in iteration 3 of phase 'adversarial', everything is saved in x"
+    ray = Ray({0: [told, None], 1: [Failed(Interrupted(collapsed))], 2: [told] * 3})
+    failed, said = carried_out(ray, plan, tmp_path)
+    assert failed == {
+        "mle-small/seed-1": collapsed,
+        "mle-small/seed-2": "its worker was told to stop 3 times",
+    }
+    starts = [trial.seed for trial in ray.started]
+    assert [starts.count(seed) for seed in range(4)] == [2, 1, 3, 1]
+    assert said.count("mle-small/seed-0: its worker was told to stop") == 1
+
+
+def test_more_gpus_than_a_machine_has_are_refused(plan: Plan, tmp_path: Path) -> None:
+    ray = Ray({})
+    for enough in (0.0, 0.5, 2.0):
+        assert carried_out(ray, plan, tmp_path, gpus=enough)[0] == {}
+    before = len(ray.started)
+    with pytest.raises(UserError, match="--gpus 3 is what each trial gets, and Ray finds 2 on a machine; give fewer"):
+        carried_out(ray, plan, tmp_path, gpus=3.0)
+    assert len(ray.started) == before
 
 
 def test_an_error_of_its_own_ends_a_trial_at_once(plan: Plan, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from command import SENTENCES, call
 from textforge import fit, task
 from textforge.options import Options
 from textforge.task import Task, load_task
-from textforge.text import cache
+from textforge.text import cache, pretrained
 
 TEXTS = [f"{sentence} {i}" for i in range(3) for sentence in SENTENCES]
 
@@ -169,6 +169,33 @@ def test_a_file_in_a_folder_counts(tmp_path: Path) -> None:
     assert entry_of(options) != before
 
 
+def test_what_is_not_read_does_not_count(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / pretrained.RUNS).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    settings = [a_folder(tmp_path / "data"), dataclasses.replace(options, tokenizer=str(run)), options]
+    before = [entry_of(each) for each in settings]
+    for file in ("data/train.log", "run/metrics.jsonl", "text/a.txt"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("written meanwhile")
+    assert [entry_of(each) for each in settings] == before
+    (run / pretrained.RUNS).write_text("another tokenizer")
+    assert entry_of(settings[1]) != before[1]
+
+
+def test_a_tokenizer_of_the_hub_counts_as_it_lies_here(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = []
+    for revision in ("one", "two"):
+        (tmp_path / revision).mkdir()
+        (tmp_path / revision / "tokenizer.json").write_text(revision)
+        monkeypatch.setattr(pretrained, "folder_of", lambda _, revision=revision: tmp_path / revision)
+        entries.append(entry_of(dataclasses.replace(options, tokenizer="owner/name")))
+    assert entries[0] != entries[1]
+
+
 def damages(place: Path) -> list[Callable[[], object]]:
     found: list[Callable[[], object]] = []
     for file in sorted(place.iterdir()):
@@ -194,6 +221,42 @@ def test_damage_of_any_kind_is_noticed_and_mended(options: Options, monkeypatch:
         assert "was damaged" in found["notes"][-1]
         assert found | {"notes": known["notes"]} == known
         assert contents(load_task(options)) == known, "it is whole again"
+
+
+def test_only_what_is_wanted_is_looked_through(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that was made without a length is taken for the length that it came to, and for no other."""
+    length = load_task(options).max_length
+    shorter = dataclasses.replace(options, max_length=length - 1)
+    load_task(shorter)
+    looked, checksum = [], cache._checksum
+
+    def watched(path: Path) -> int:
+        looked.append(path.parent)
+        return checksum(path)
+
+    monkeypatch.setattr(cache, "_checksum", watched)
+    load_task(shorter)
+    assert {*looked} == {entry_of(shorter)}
+    (entry_of(options) / "train_flat.npy").write_bytes(b"")
+    as_a_run = dataclasses.replace(options, max_length=length)
+    assert "was damaged" in load_task(as_a_run).notes[-1]
+    assert "was damaged" not in load_task(as_a_run).notes[-1]
+
+
+@pytest.mark.parametrize("name", ["utime", "load"])
+def test_what_another_user_owns_is_not_damaged(name: str, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = contents(load_task(options))
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os if name == "utime" else np, name, forbidden)
+    found = contents(load_task(options))
+    assert entry_of(options).exists()
+    if name == "utime":
+        assert found == known
+    else:
+        assert "cannot be kept for the next start" in found["notes"][-1]
 
 
 class Killed(BaseException):
@@ -260,6 +323,21 @@ def test_a_full_disk_is_told_and_costs_nothing_else(
 def test_a_folder_that_cannot_be_made_is_told(options: Options, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     assert "name another folder in TEXTFORGE_CACHE" in load_task(options).notes[-1]
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_files_that_cannot_be_looked_at_are_told(
+    fails: int, options: Options, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, place = iter([1, 2]), cache.place
+
+    def failing(options: Options) -> Path | None:
+        if next(places) == fails:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return place(options)
+
+    monkeypatch.setattr(cache, "place", failing)
+    assert f"cannot be kept for the next start in {folder} (Permission denied)" in load_task(options).notes[-1]
 
 
 def test_text_that_changes_while_it_is_read_is_not_kept(

@@ -98,7 +98,9 @@ def test_labels_are_written_as_they_look(value: object, label: str | None) -> No
     assert as_label(value) == label
 
 
-@pytest.mark.parametrize("value", [0.5, "a\tb", "a\nb", "x" * 201, ["dog"], b"dog", float("inf")])
+@pytest.mark.parametrize(
+    "value", [0.5, "a\tb", "a\nb", "a\rb", "a\x1b[2Jb", "a\x85b", "a\u2028b", "x" * 201, ["dog"], b"dog", float("inf")]
+)
 def test_what_is_no_label(value: object) -> None:
     with pytest.raises(UserError, match="is no label"):
         as_label(value)

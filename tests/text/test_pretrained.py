@@ -8,6 +8,7 @@ from typing import Any
 import huggingface_hub
 import pretrained_models as models
 import pytest
+import tokenizers
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +83,41 @@ def test_an_unknown_token_is_ours(tmp_path: Path) -> None:
     assert tokenizer.encode("abz") == [0, 1, 2]
 
 
+def test_the_unknown_token_of_unigrams_has_an_id_alone(tmp_path: Path) -> None:
+    model = tokenizers.Tokenizer(tokenizers.models.Unigram([("<e>", 0.0), ("<u>", 0.0), ("a", -1.0), ("b", -1.0)], 1))
+    model.add_special_tokens(["<e>", "<u>"])
+    model.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"eos_token_id": 0, "model_type": "gpt2"}', encoding="utf-8")
+    tokenizer = pretrained.read(str(tmp_path))
+    assert (tokenizer.vocabulary.symbols, tokenizer.vocabulary.unk) == (("a", "b"), 2)
+    assert tokenizer.encode("azb") == [0, 2, 1]
+
+
+@pytest.mark.parametrize("unk", [True, False])
+def test_the_name_of_a_special_token_that_is_cut_out_of_a_text_is_unknown(unk: bool, tmp_path: Path) -> None:
+    """A model of words knows it; the end above all is none in the middle of a text."""
+    ids = {word: i for i, word in enumerate(["[EOS]", "[PAD]", "a", "b", *(["[UNK]"] if unk else [])])}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    model.add_special_tokens(["[EOS]", "[PAD]", *(["[UNK]"] if unk else [])])
+    model.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"eos_token_id": 0, "model_type": "gpt2"}', encoding="utf-8")
+    tokenizer = pretrained.read(str(tmp_path))
+    for name in ("[EOS]", "[PAD]"):
+        if unk:
+            assert tokenizer.encode(f"a {name} b") == [0, tokenizer.vocabulary.unk, 1]
+        else:
+            with pytest.raises(UserError, match=rf"has the token '\{name[:-1]}\]', which is no text to the model"):
+                tokenizer.encode(f"a {name} b")
+
+
+@pytest.mark.parametrize("config", ["[]", '{"eos_token_id": "x"}', '{"eos_token_id": []}'])
+def test_a_config_of_another_form_is_refused(config: str, folder: Path) -> None:
+    stored = Pretrained((folder / "tokenizer.json").read_text(encoding="utf-8"), config)
+    with pytest.raises(UserError, match=r"the config\.json of the pretrained model (holds no|names no)"):
+        assert stored.vocabulary
+
+
 def test_what_is_stored_is_enough(tokenizer: Pretrained) -> None:
     stored = json.loads(json.dumps(tokenizer.to_dict()))
     again = from_dict(stored)
@@ -100,6 +136,10 @@ def test_a_folder_is_a_name_for_train(folder: Path, tokenizer: Pretrained) -> No
 def test_options_name_the_folder_in_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     assert Options(tokenizer=folder.name).anchored().tokenizer == str(folder.resolve())
+    run = folder.parent / "run"
+    run.mkdir(exist_ok=True)  # whatever it holds
+    assert Options(tokenizer="run").anchored().tokenizer == str(run.resolve())
+    (folder.parent / "word").mkdir(exist_ok=True)
     assert Options(tokenizer="word").anchored().tokenizer == "word"
     assert Options(tokenizer="owner/name").anchored().tokenizer == "owner/name"
 

@@ -160,7 +160,7 @@ def test_choose_on_public_corpora(shared_data: Path, corpus: str, expected: str)
 
 
 def test_unknown_names_and_damaged_files_are_named() -> None:
-    with pytest.raises(CallError, match=r"'words'; use word, char, bpe, tab; did you mean 'word'\?"):
+    with pytest.raises(CallError, match=r"'words'; use word, char, bpe, tab or the folder .*; did you mean 'word'\?"):
         train("words", ["a"])
     for damaged in ({}, {"tokenizer": "word"}, {"tokenizer": "runes", "vocabulary": {}}, {"tokenizer": "bpe"}):
         with pytest.raises(UserError, match="stored tokenizer"):

@@ -21,7 +21,7 @@ from textforge.cli.serving import serve_command
 from textforge.cli.sweeping import sweep_command
 from textforge.cli.training import train_command
 from textforge.cli.using import evaluate_command, report_command, score_command
-from textforge.errors import CallError, LostProcess, UserError, WorkError, nearest
+from textforge.errors import CallError, UserError, WorkError, nearest
 from textforge.launch import launch
 
 USAGE = """usage: textforge COMMAND ...
@@ -78,12 +78,9 @@ def main() -> int:
 
 
 def _is_ours_to_tell(error: Exception) -> bool:
-    """Whether no other of several processes tells it: what is wrong for one is so for all on its machine.
-
-    But for what befalls one of them alone.
-    """
-    own = isinstance(error, LostProcess) or not isinstance(error, UserError | WorkError)
-    return own or launch().local_rank == 0
+    """Whether no other of several processes tells it: a wrong call, or what `by_first` raised, is the same for all."""
+    same = error.shared if isinstance(error, WorkError) else isinstance(error, UserError)
+    return not same or launch().local_rank == 0
 
 
 def _reason(error: Exception) -> str:

@@ -89,7 +89,7 @@ def sample_command(arguments: Sequence[str]) -> None:
     if options.format == "text":
         lines = [escaped(text) for text in drawn.texts]
         if options.with_labels and drawn.labels is not None:
-            lines = [f"{label or ''}\t{line}" for label, line in zip(drawn.labels, lines, strict=True)]
+            lines = [f"{escaped(label or '')}\t{line}" for label, line in zip(drawn.labels, lines, strict=True)]
     else:
         records: list[dict[str, str | float | None]] = [{"text": text} for text in drawn.texts]
         if drawn.labels is not None:

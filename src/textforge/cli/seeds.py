@@ -35,7 +35,11 @@ def train_seeds(method: str, arguments: Sequence[str], out: Path, first: int, nu
         print(f"seed {seed}: starts, and writes what it says to {log}", file=sys.stderr)
         with log.open("wb") as said:
             process = subprocess.Popen(
-                command, stdout=said, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": threads}
+                command,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": threads},
+                start_new_session=True,  # or Ctrl-C reaches it beside `_stop`, and two signals save nothing
             )
             running.append(process)
             status = process.wait()

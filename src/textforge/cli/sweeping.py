@@ -16,6 +16,7 @@ from textforge.cli.output import progress, spelled
 from textforge.cli.parsing import parse
 from textforge.cli.seeds import cores, last_line
 from textforge.errors import CallError, Interrupted, WorkError
+from textforge.launch import launch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,13 +49,15 @@ class SweepOptions:
         """Check the ranges."""
         if self.workers is not None and self.workers < 1:
             raise CallError(f"--workers must be at least 1, not {self.workers}")
-        if not self.gpus >= 0:
-            raise CallError(f"--gpus must be at least 0, not {self.gpus}")
+        if not self.gpus >= 0 or (self.gpus > 1 and self.gpus % 1):
+            raise CallError(f"--gpus must be a part of one, such as 0.5, or a whole number, not {self.gpus}")
 
 
 def sweep_command(arguments: Sequence[str]) -> None:
     """Carry out a file of trials."""
     options = parse(SweepOptions, arguments, "sweep")
+    if launch().num > 1:
+        raise CallError("sweep starts workers of its own; start it by itself, without torchrun or srun")
     from textforge.run import sole_writer
     from textforge.sweeping import plan as planning
     from textforge.sweeping import summary
@@ -73,14 +76,17 @@ def sweep_command(arguments: Sequence[str]) -> None:
     if options.dry_run:
         return
     with sole_writer(out):
-        failed = _carry_out(plan, out, options, shlex.join(["textforge", "sweep", *arguments]), console)
-        _conclude(plan, out, failed, shlex.join(["textforge", "sweep", *arguments]), console)
+        command = ["textforge", "sweep", *arguments]
+        failed = _carry_out(plan, out, options, command, console)
+        _conclude(plan, out, failed, shlex.join(command), console)
     if failed:
         words = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise WorkError(f"{len(failed)} of {len(plan.trials)} trials failed: {words}")
 
 
-def _carry_out(plan: "Plan", out: Path, options: SweepOptions, command: str, console: "Console") -> Mapping[str, str]:
+def _carry_out(
+    plan: "Plan", out: Path, options: SweepOptions, command: Sequence[str], console: "Console"
+) -> Mapping[str, str]:
     """Train on workers; return why trials have failed."""
     from textforge.sweeping import workers
     from textforge.sweeping.trials import is_finished, log_of
@@ -94,7 +100,8 @@ def _carry_out(plan: "Plan", out: Path, options: SweepOptions, command: str, con
     console.print(f"starting Ray {where}")
     try:
         with workers.cluster(address, here) as ray:
-            files = [path for path in (plan.options.data, plan.options.valid) if path and Path(path).exists()]
+            of = plan.options  # its paths are in full, so what is no path here is one of the names that they may have
+            files = [path for path in (of.data, of.valid, of.labels, of.tokenizer) if path and Path(path).is_absolute()]
             workers.require_same_files(ray, out, *files)
             failed = workers.carry_out_all(
                 ray,
@@ -102,12 +109,12 @@ def _carry_out(plan: "Plan", out: Path, options: SweepOptions, command: str, con
                 out,
                 workers=options.workers or max(1, int(ray.cluster_resources().get("CPU", 1))),
                 gpus=options.gpus,
-                command=shlex.split(command),
+                command=command,
                 say=console.print,
             )
     except Interrupted as stop:
         reason = str(stop).partition(";")[0]
-        raise Interrupted(f"{reason}, in {out}; the same command goes on: {command}") from None
+        raise Interrupted(f"{reason}, in {out}; the same command goes on: {shlex.join(command)}") from None
     return {name: _with_last_words(reason, log_of(out / name)) for name, reason in failed.items()}
 
 

@@ -70,6 +70,7 @@ def train_command(arguments: Sequence[str]) -> None:
         config = methods.configure(method, options.preset, {})
     else:
         options, config = _stored(stored, method)
+        _require_own(config, stored, rest)
     chosen: Any = parse(_command(method, options, config), rest, f"train {method}")
     if chosen.place.seeds > 1:
         _train_seeds(method, rest, chosen, named=named)
@@ -142,6 +143,18 @@ def _stored(path: Path, method: str) -> tuple[Options, Any]:
     return Options.of(settings), stored_config(settings)
 
 
+def _require_own(config: Any, stored: Path, arguments: Sequence[str]) -> None:
+    """Refuse to run the code that a folder names, which may be of others, before the user has named it himself."""
+    name = vars(config)["objective"] if "objective_weight" in vars(config) else None
+    # What has its name in brackets is no file, and is refused in words of its own.
+    if name is None or name.startswith("<") or any(flag.split("=")[0] == "--objective" for flag in arguments):
+        return
+    raise CallError(
+        f"{stored} names an objective, {name}, and training runs its code; if you know it, add "
+        f"--objective {shlex.quote(name)}"
+    )
+
+
 def _stored_method(stored: Path | None) -> str | None:
     """Return the method of the run whose settings are taken over, where there is one."""
     from textforge.model import read_settings
@@ -177,7 +190,9 @@ def _train(method: str, options: Options, config: Any, place: Place, task: "Task
         if isinstance(task, Task):
             controls.train_controls(folder, method, options, config, task, place.controls, console)
     except Interrupted as stop:
-        raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}") from None
+        own = isinstance(task, Task) and task.objective is not None
+        code = f" --objective {shlex.quote(config.objective)}" if own else ""
+        raise Interrupted(f"{stop}: textforge train {method} --resume --out {shlex.quote(str(folder))}{code}") from None
     first = processes.rank() == 0
     processes.leave()
     if not first:

@@ -37,6 +37,8 @@ class ScoreOptions:
     """The run folder."""
     file: Annotated[Path, Positional]
     """The texts."""
+    column: str = "text"
+    """The column of a .csv, .tsv or .parquet file, or the field of a .jsonl file, that holds the text."""
     checkpoint: str = "last"
     """The model as it stood last; the others have no discriminator: best, or a phase by its name, at its end."""
 
@@ -48,8 +50,9 @@ def score_command(arguments: Sequence[str]) -> None:
     from textforge.run.files import finite
     from textforge.text import read_lines
 
-    model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file)
-    detector = _detector(model)
+    model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file, options.column)
+    detector, unk = _detector(model), model.tokenizer.vocabulary.unk
+    unknown = total = 0
     for start in itertools.count(step=1000):
         texts = list(itertools.islice(lines, 1000))
         if not texts:
@@ -61,6 +64,10 @@ def score_command(arguments: Sequence[str]) -> None:
             raise UserError(f"{options.file}{behind}: {error}") from None
         for values in zip(*columns.values(), strict=True):
             print(json.dumps(finite(dict(zip(columns, values, strict=True)))))
+        for ids in map(model.tokenizer.encode, texts):
+            unknown, total = unknown + sum(id_ == unk for id_ in ids), total + len(ids)
+    if unknown:
+        print(f"textforge: {unknown:,} of {total:,} tokens are unknown and were scored as <unk>", file=sys.stderr)
 
 
 def _detector(model: "Model") -> "Detector | None":
@@ -243,7 +250,10 @@ def _evaluate_file(options: EvaluateOptions) -> "Evaluation":
 
 def _size(path: Path) -> int:
     """Return the bytes of a file, or of the files in a folder."""
-    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    try:
+        return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; check the path") from None
 
 
 @dataclass(frozen=True)

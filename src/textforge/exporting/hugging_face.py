@@ -55,10 +55,15 @@ def files(
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         TOKENIZER: to_json(tokenizer).encode() + b"\n",
     }
-    places = ("data", "labels", "valid", "tokenizer")
-    shared = {**settings, **{name: _last_part(settings[name]) for name in places if name in settings}}
-    if "pretrained" in settings["config"]:
-        shared["config"] = {**settings["config"], "pretrained": _last_part(settings["config"]["pretrained"])}
+    own = {**settings["config"]}
+    shared = {**settings, "config": own}
+    shared |= {name: _last_part(settings[name]) for name in ("data", "labels", "valid") if name in settings}
+    if "tokenizer" in settings:
+        shared["tokenizer"] = _without_folders(settings["tokenizer"])
+    if "pretrained" in own:
+        own["pretrained"] = _without_folders(own["pretrained"])
+    if "objective_weight" in own:  # of other methods, `objective` is the form of a loss
+        own["objective"] = _last_part(own["objective"])
     config = {
         "model_type": MODEL_TYPE,
         "architectures": [type(generator).__name__],
@@ -79,6 +84,11 @@ def files(
 def _last_part(data: str | None) -> str | None:
     """Leave out the folders of a path: they are their owner's affair."""
     return None if data is None else PurePath(data).name or data
+
+
+def _without_folders(name: str | None) -> str | None:
+    """Return the last part of a path, which is in full where there is one; a name of the Hub, OWNER/NAME, stays."""
+    return _last_part(name) if name is not None and PurePath(name).is_absolute() else name
 
 
 def is_export(config: Mapping[str, Any]) -> bool:

@@ -282,5 +282,6 @@ def spelled(tokens: Int[Tensor, "B T"], vocabulary: Vocabulary) -> list[str]:
 def follow(beta: nn.Module, G: nn.Module, rate: float) -> None:
     """Move the roll-out policy: beta <- rate * beta + (1 - rate) * theta, for every parameter and buffer."""
     # Not in place: a tied weight has two names, and would move twice.
-    moved = {name: value.lerp(G.state_dict()[name], 1 - rate) for name, value in beta.state_dict().items()}
+    theta = G.state_dict()
+    moved = {name: value.lerp(theta[name], 1 - rate) for name, value in beta.state_dict().items()}
     beta.load_state_dict(moved)

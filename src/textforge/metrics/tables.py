@@ -14,6 +14,7 @@ million 3e-8; the counts of these two would be one's.
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from weakref import finalize
@@ -59,7 +60,10 @@ class Column:
         try:
             self._file.seek(start * self.dtype.itemsize)
             self._file.write(np.ascontiguousarray(values, self.dtype).data)
+            self._file.flush()
         except OSError as error:
+            with suppress(OSError):  # once more, of what was not written
+                self._file.close()
             raise _full(error) from error
         self.size = max(self.size, start + len(values))
 
@@ -181,7 +185,7 @@ class Rows:
             np.maximum.at(largest, counts.gram, counts.count)
             rows["largest"], rows["second"] = largest, second_largest(counts)
             rows["total"] = np.bincount(counts.gram, counts.count, len(grams))
-            inner = np.searchsorted(grams, np.arange(1, BUCKETS, dtype=np.uint64) << np.uint64(52))
+            inner = np.searchsorted(grams, np.arange(1, BUCKETS, dtype=np.uint64) * np.uint64(2**64 // BUCKETS))
             self.starts.append([self.rows.size + start for start in (0, *inner.tolist(), len(grams))])
             self.rows.append(rows)
 
@@ -212,8 +216,6 @@ class Join:
     ours: Rows
     theirs: Rows
     num_ranges: int = 0
-    most_rows: int = 0
-    """The largest number of rows that were in memory at once."""
     distinct: int = 0
     """Distinct n-grams of ours."""
     total: int = 0
@@ -242,7 +244,6 @@ def join(ours: Side, theirs: Side, order: int, held: int = HELD) -> Join:
             [rows is joined.ours for rows, *_ in stretches], [stop - start for _, start, stop in stretches]
         )
         joined.num_ranges += 1
-        joined.most_rows = max(joined.most_rows, len(found))
         limits = _bring_together(found, is_ours, joined, len(ours), len(theirs))
         at = 0
         for rows, start, stop in stretches:

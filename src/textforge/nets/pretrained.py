@@ -21,6 +21,8 @@ from textforge.text.pretrained import EXTRA, PretrainedVocabulary, folder_of
 
 ALPHA = 2
 """The adapters' product is multiplied by this: alpha of LoRA, in ranks."""
+CODE = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config")
+"""What in a config.json chooses code: classes beside the model, kernels of the Hub, libraries that unpack weights."""
 
 
 class PretrainedGenerator(nn.Module):
@@ -44,19 +46,23 @@ class PretrainedGenerator(nn.Module):
         """
         super().__init__()
         if not isinstance(vocabulary, PretrainedVocabulary):
+            if vocabulary.num_labels:
+                raise CallError("a pretrained model knows no labels; leave out either them or --pretrained")
             raise CallError("--pretrained knows the tokens of its own tokenizer only; give --tokenizer the same folder")
         self.vocabulary: Vocabulary = vocabulary
         self.max_length = max_length
-        library, settings = _library(), json.loads(vocabulary.architecture)
+        library = _library()
         try:
-            config = library.AutoConfig.for_model(**settings)
-            self.model: Any = library.AutoModelForCausalLM.from_config(config, dtype=torch.get_default_dtype())
-        except (ValueError, TypeError, KeyError) as error:
+            settings = _settings(vocabulary.architecture)
+            self.model: Any = library.AutoModelForCausalLM.from_config(
+                library.AutoConfig.for_model(**settings), dtype=torch.get_default_dtype(), trust_remote_code=False
+            )
+            longest = int(settings.get("max_position_embeddings", settings.get("n_positions", max_length)))
+        except Exception as error:  # every model has its own for values that do not suit it
             raise UserError(
                 f"the config.json of the pretrained model is of no language model that transformers "
-                f"{library.__version__} knows ({str(error).splitlines()[0]}); take another model"
+                f"{library.__version__} knows ({_reason(error)}); take another model"
             ) from None
-        longest = settings.get("max_position_embeddings", settings.get("n_positions", max_length))
         if longest < max_length:
             raise CallError(f"the pretrained model reads {longest} tokens; set --max-length, now {max_length}, to that")
         if max(vocabulary.model_ids) >= self.model.get_input_embeddings().num_embeddings:
@@ -83,11 +89,16 @@ class PretrainedGenerator(nn.Module):
         library = _library()
         folder = folder_of(name)
         try:
+            config = library.AutoConfig.for_model(**_settings((folder / "config.json").read_text(encoding="utf-8")))
             loaded = library.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.get_default_dtype(), use_safetensors=True
+                folder,
+                config=config,
+                dtype=torch.get_default_dtype(),
+                use_safetensors=True,
+                trust_remote_code=False,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder} holds no weights that can be read ({str(error).splitlines()[0]})") from None
+        except Exception as error:
+            raise UserError(f"{folder} holds no weights that can be read ({_reason(error)})") from None
         # Under LoRA the layers have moved into those that adapt them; what is trained has no counterpart.
         frozen = {
             key.removeprefix("base_model.model.").replace(".base_layer.", "."): value
@@ -166,6 +177,19 @@ class PretrainedGenerator(nn.Module):
             ((layer.keys.shape[1], layer.keys.shape[3]), (layer.values.shape[1], layer.values.shape[3]))
             for layer in cache.layers
         ]
+
+
+def _settings(architecture: str) -> dict[str, Any]:
+    """Return a config.json, which others may have written, without what names code to run or to fetch."""
+    settings: dict[str, Any] = json.loads(
+        architecture,
+        object_hook=lambda part: {key: value for key, value in part.items() if not any(word in key for word in CODE)},
+    )
+    return settings
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _adapted(model: nn.Module, rank: int) -> nn.Module:

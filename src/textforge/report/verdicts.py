@@ -18,6 +18,8 @@ SEEDS = 4
 """Trainings from which an interval of 95 % can be said."""
 FEW = 100
 """Texts below which a verdict says so."""
+WIDE = 0.2
+"""Width of the classifier's interval from which it tells nothing; 100 texts a side have about so much."""
 Z = 4.0
 """Standard errors beyond which a share counts as different: a false flag is one in ten thousand."""
 
@@ -62,8 +64,11 @@ def _verdict(entry: Entry, judged: Sequence[Entry], controls: Mapping[str, Entry
     reasons = list(flags.values())
     main: list[str] = [SHORT[flag] for flag in flags]
     if not flags and _indistinguishable(entry):
-        flags["indistinguishable"] = ""
-        main.append("indistinguishable from real text by every test here")
+        if _is_wide(entry):
+            main.append("nothing tells it from real text, but there are too few texts to tell")
+        else:
+            flags["indistinguishable"] = ""
+            main.append("indistinguishable from real text by every test here")
         reasons.append(_classifier(entry))
     for relation in (*_against_mle(entry), *_against_count(entry, controls)):
         flags |= {flag: "" for flag in relation.flags}
@@ -74,7 +79,9 @@ def _verdict(entry: Entry, judged: Sequence[Entry], controls: Mapping[str, Entry
     if known is not None and known > 0.5:
         reasons.append(f"{known:.0%} of real text stands in the training text, so copying cannot be told from speaking")
     elif not {"copies", "copier"} & flags.keys() and entry.mean("exact_copy") is not None and known is not None:
-        main.append("copies no more than real text does")
+        main.append("copies no more whole texts than real text does")
+    elif entry.kind == "samples" and entry.mean("exact_copy") is None:
+        main.append("whether it copies was not looked at: --train has the training text")
     return Verdict(
         entry.name, "; ".join(main) or "nothing to compare it with", (*reasons, *_doubts(entry, num)), tuple(flags)
     )
@@ -193,6 +200,11 @@ def _indistinguishable(entry: Entry) -> bool:
         return False
     js, error = entry.mean("js"), entry.mean("js_se")
     return js is None or error is None or abs(js) <= 3 * error
+
+
+def _is_wide(entry: Entry) -> bool:
+    low, high = entry.mean("c2st_low"), entry.mean("c2st_high")
+    return low is None or high is None or high - low > WIDE
 
 
 def _classifier(entry: Entry) -> str:

@@ -50,8 +50,8 @@ def _join(place: Launch, accelerator: str) -> "Fabric":
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would tell that processes found each other
     if accelerator == "cuda" and torch.cuda.device_count() < place.per_node:
         raise UserError(
-            f"{place.per_node} processes on a machine need as many GPUs, and this one has {torch.cuda.device_count()}; "
-            "start fewer, or give --device cpu"
+            f"{place.per_node} processes on a machine need as many GPUs, and this sees {torch.cuda.device_count()}; "
+            "start fewer, or give --device cpu, or SLURM --gpus-per-node in place of --gpus-per-task"
         )
     environment: ClusterEnvironment
     if place.launcher == "slurm":

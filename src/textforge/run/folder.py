@@ -84,11 +84,12 @@ def _read(path: Path) -> dict[str, Any]:
 def require_same(path: Path, config: Mapping[str, object], *, absent: Mapping[str, object] | None = None) -> None:
     """Raise `UserError`, field by field, where the run in the folder `path` has another configuration.
 
-    `absent` has the values of fields that folders did not always have.
+    `absent` has the values of fields that folders did not always have, those of the method's config inside "config".
     """
     now = json.loads(json.dumps(config))
-    usual = {field: value for field, value in (absent or {}).items() if field in now}
-    before, after = dict(_flat({**usual, **_read(path / "config.json")})), dict(_flat(now))
+    after = dict(_flat(now))
+    usual = {field: value for field, value in _flat(absent or {}) if field in after}
+    before = usual | dict(_flat(_read(path / "config.json")))
     changes = [
         f"{field} was {before.get(field, 'absent')}, is {after.get(field, 'absent')}"
         for field in sorted(before.keys() | after.keys())

@@ -97,9 +97,7 @@ class Run:
             self._kept = Position(**self._saved["position"]) if self._saved else Position()
             offset = self._saved["log"]["offset"] if self._saved else 0
             self._log: Log | None = None  # of the first process alone
-            if first:
-                self._log = Log(folder, offset=offset, step=self._kept.step, resumed=resume)
-                resources.callback(self._log.close)
+            processes.by_first(lambda: self._open_log(resources, offset, resumed=resume))
             resources.callback(self._display.end)
             self._resources = resources.pop_all()
         if self._log is not None and self._log.lost:
@@ -117,6 +115,10 @@ class Run:
         for problem in problems:
             self._display.message(f"warning: {problem}; the one before it is used")
         return saved
+
+    def _open_log(self, resources: ExitStack, offset: int, *, resumed: bool) -> None:
+        self._log = Log(self.folder, offset=offset, step=self._kept.step, resumed=resumed)
+        resources.callback(self._log.close)
 
     def __enter__(self) -> "Run":
         """Obey SIGTERM and Ctrl-C until the end of the block."""
@@ -242,8 +244,8 @@ class Run:
         """Make the records that are due after an iteration; an evaluation may find that the phase is complete."""
         position = self._position
         moment = Moment(position.phase, position.step, position.iteration, self._seconds())
-        if self._log is not None and (position.complete or position.iteration % max(1, n // 200) == 0):
-            self._log.flush(moment)
+        if position.complete or position.iteration % max(1, n // 200) == 0:
+            self._by_log(lambda log: log.flush(moment))
         if (self._evaluate is None and more is None) or every == 0:
             if position.complete and self._log is not None:
                 self._display.numbers(moment, n, self._log.latest)
@@ -260,12 +262,16 @@ class Run:
         if position.complete and (patience is not None or back is not None):
             self._load(back or self._best())
             measurement = self._measure(more, phase_end=True)
+        self._by_log(lambda log: log.measurement(moment, measurement))
         if self._log is not None:
-            self._log.measurement(moment, measurement)
             self._display.numbers(moment, n, {**measurement.scalars, **self._log.latest})
         self._keep_best(measurement)
         if position.complete:
             self._keep_generator(position.phase, measurement)
+
+    def _by_log(self, write: Callable[[Log], None]) -> None:
+        """Let the first process write a record; where it cannot, all end."""
+        processes.by_first(lambda: write(self._log) if self._log is not None else None)
 
     def _measure(self, more: Callable[[], Measurement] | None, *, phase_end: bool) -> Measurement:
         position, modules = self._position, self._parts.modules

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -61,19 +61,17 @@ def finished(plan: Plan, folder: Path) -> dict[str, list[Trial]]:
 
 def lines(plan: Plan, folder: Path) -> list[Line]:
     """Gather the settings at each temperature of the plan, in its order."""
-    return list(_lines(plan, folder))
-
-
-def _lines(plan: Plan, folder: Path) -> Iterator[Line]:
+    found = []
     for setting, trials in finished(plan, folder).items():
-        found = [measured(folder / trial.name).metrics for trial in trials]
+        metrics_of = [measured(folder / trial.name).metrics for trial in trials]
         for temperature in plan.temperatures:
-            if not all(temperature in one for one in found):
+            if not all(temperature in one for one in metrics_of):
                 continue  # noise has no temperature
-            rows = [one[temperature] for one in found]
+            rows = [one[temperature] for one in metrics_of]
             names = dict.fromkeys(itertools.chain.from_iterable(rows))
             metrics = {name: tuple(row.get(name) for row in rows) for name in names}
-            yield Line(setting, tuple(trials), plan.tried[trials[0].method], temperature, metrics)
+            found.append(Line(setting, tuple(trials), plan.tried[trials[0].method], temperature, metrics))
+    return found
 
 
 def budgets(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from textforge import frontier, results
 from textforge.errors import UserError, WorkError
 from textforge.fitting import train, with_objective
+from textforge.launch import stand_alone
 from textforge.model import Model, load_text_model
 from textforge.options import Options
 from textforge.run import finite, write_atomic
@@ -67,6 +68,7 @@ def carry_out(trial: Trial, options: Options, temperatures: Sequence[float], fol
     `command` is recorded as what started it. Raises what `fitting.train` does.
     """
     sys.argv = command
+    stand_alone()  # a worker has the environment of what started Ray, which may be one of many
     torch.set_num_threads(1)  # as many trials as cores
     folder.parent.mkdir(parents=True, exist_ok=True)
     with log_of(folder).open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
@@ -91,18 +93,19 @@ def _carry_out(trial: Trial, options: Options, temperatures: Sequence[float], fo
         assert isinstance(model, Model), "methods of worlds are no trials"
         rows, settings = results.run_rows(folder, model, task, console)
         results.write_rows(folder, rows, settings)
-        _write(folder, [1.0], Measured({1.0: finite(rows[0].metrics)}, settings))
+        _write(folder, [], Measured({1.0: finite(rows[0].metrics)}, settings))
     _judge(load_text_model(folder), task, temperatures, folder, console)
 
 
 def _judge(model: Model, task: Task, temperatures: Sequence[float], folder: Path, console: Console) -> None:
     """Measure samples at each temperature where that has not been done, and write the curve for `textforge compare`.
 
-    A generator that noise drives has no temperature, and is measured at 1.
+    Temperatures of earlier calls stay. A generator that noise drives has none, and is measured at 1.
     """
     known = measured(folder)
     found, settings = dict(known.metrics), known.settings
-    own = [1.0] if model.generator.noise_dim else sorted(temperatures)
+    asked = sorted({*temperatures, *_read(folder).get("asked", [])})
+    own = [1.0] if model.generator.noise_dim else asked
     for temperature in own:
         if temperature not in found:
             console.print(f"evaluating: temperature {temperature:g}")
@@ -120,13 +123,13 @@ def _judge(model: Model, task: Task, temperatures: Sequence[float], folder: Path
     ]
     sizes = {name: settings[name] for name in ("num_samples", "num_references")}
     frontier.write(folder, points, None, {**sizes, "control": None})
-    _write(folder, temperatures, Measured(found, settings))
+    _write(folder, asked, Measured(found, settings))
 
 
 def _write(folder: Path, asked: Sequence[float], found: Measured) -> None:
     """Record what was measured; `asked` are the temperatures that need nothing more."""
     record = {
-        "asked": sorted(asked),
+        "asked": list(asked),
         "temperatures": [{"temperature": at, "metrics": metrics} for at, metrics in sorted(found.metrics.items())],
         "settings": {name: value for name, value in found.settings.items() if name != "temperature"},
     }

@@ -156,8 +156,9 @@ def carry_out_all(
     """Carry out what is not finished, so many trials at once; return why trials have failed, by their names.
 
     A trial whose worker dies goes on from its checkpoint, in another. SIGTERM and Ctrl-C let all trials save; then, and
-    with a second signal at once, `Interrupted` is raised.
+    with a second signal at once, `Interrupted` is raised. `UserError` where no machine has so many GPUs.
     """
+    _require_gpus(ray, gpus)
     waiting = deque(trial for trial in plan.trials if not is_finished(folder / trial.name, plan.temperatures))
     if skipped := len(plan.trials) - len(waiting):
         say(f"{skipped} of {len(plan.trials)} trials are finished already")
@@ -179,12 +180,12 @@ def carry_out_all(
                 try:
                     ray.get(reference)
                     say(f"{trial.name}: done")
-                except ray.exceptions.RayTaskError as error:
-                    failed[trial.name] = _reason(error.cause)
-                    say(f"{trial.name}: {failed[trial.name]}")
                 except ray.exceptions.RayError as error:
+                    if (words := _loss(ray, error)) is None:
+                        failed[trial.name] = _reason(error.cause)
+                        say(f"{trial.name}: {failed[trial.name]}")
+                        continue
                     deaths[trial.name] += 1
-                    words = f"its worker died ({type(error).__name__})"
                     if deaths[trial.name] < DEATHS:
                         say(f"{trial.name}: {words}")
                         waiting.appendleft(trial)
@@ -194,6 +195,23 @@ def carry_out_all(
             if signals.received is not None:
                 _stop(ray, running, say)
     return failed
+
+
+def _require_gpus(ray: ModuleType, num: float) -> None:
+    """Raise UserError where no machine has so many GPUs: Ray would wait for one without a word."""
+    if not num:
+        return
+    most = max((node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    if num > most:
+        raise UserError(f"--gpus {num:g} is what each trial gets, and Ray finds {most:g} on a machine; give fewer")
+
+
+def _loss(ray: ModuleType, error: Exception) -> str | None:
+    """Say how a trial lost its worker; None where it ended by an error of its own, or as --on-collapse asks for."""
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return f"its worker died ({type(error).__name__})"
+    stopped = isinstance(error.cause, Interrupted) and not str(error.cause).startswith("stopped by a collapse")
+    return "its worker was told to stop" if stopped else None
 
 
 def _stop(ray: ModuleType, running: dict[Any, Trial], say: Say) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from textforge.options import Options
+from textforge.text import pretrained
+from textforge.text.corpus import SUFFIXES
 
 FORMAT = 1
 """To be raised whenever the same text and options would come to other arrays or facts."""
@@ -69,26 +71,39 @@ def place(options: Options) -> Path | None:
     """Return where the corpus of the options has its entry, made or not; None where it is too small, or none is wanted.
 
     The name is a hash of the options, but for those of `ELSEWHERE`, and of path, size, times and inode of every file
-    that an option names or that lies in a folder which it names.
+    that is read for them. May raise OSError, and UserError where a tokenizer cannot be fetched.
     """
-    text = sum(size for size, *_ in _files((options.data, options.valid)).values())
-    if text < LEAST or (parent := folder()) is None:
+    options = options.anchored()
+    text = _files([*_parts(options.data), *_parts(options.valid)])
+    if sum(size for size, *_ in text.values()) < LEAST or (parent := folder()) is None:
         return None
-    chosen = {name: value for name, value in vars(options.anchored()).items() if name not in ELSEWHERE}
-    made_of = [FORMAT, metadata.version("textforge"), chosen, _files(chosen.values())]
+    chosen = {name: value for name, value in vars(options).items() if name not in ELSEWHERE}
+    beside = _files([*_parts(options.labels), *_tokenizer(options.tokenizer)])
+    made_of = [FORMAT, metadata.version("textforge"), chosen, text, beside]
     return parent / hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _files(values: Iterable[object]) -> dict[str, tuple[int, int, int, int]]:
-    """Return size, time of the last writing, of the last change of any kind, and inode of each file, by its path."""
+def _parts(name: str | None) -> list[Path]:
+    """Return the files that a file or folder of text may consist of."""
+    if name is None or not os.path.isdir(name):
+        return [] if name is None else [Path(name)]
+    return [Path(name, f"{part}{suffix}") for part in ("train", "valid", "test") for suffix in SUFFIXES]
+
+
+def _tokenizer(name: str) -> list[Path]:
+    """Return the files that the tokenizer of a pretrained model may consist of; of the Hub, those that lie here."""
+    if not pretrained.is_place(name):
+        return []
+    return [pretrained.folder_of(name) / file for file in ("tokenizer.json", "config.json", pretrained.RUNS)]
+
+
+def _files(paths: Iterable[Path]) -> dict[str, tuple[int, int, int, int]]:
+    """Return size, time of the last writing, of the last change of any kind, and inode of those that there are."""
     found = {}
-    for value in values:
-        if isinstance(value, str) and os.path.exists(value):
-            path = Path(value).resolve()
-            for file in path.iterdir() if path.is_dir() else [path]:
-                if file.is_file():
-                    stat = file.stat()
-                    found[str(file)] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    for path in paths:
+        with suppress(FileNotFoundError):
+            stat = path.stat()
+            found[str(path.resolve())] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     return found
 
 
@@ -106,6 +121,7 @@ def read(place: Path) -> tuple[Entry | None, str | None]:
     """Return an entry whose checksums are right, and what is wrong with one that is there and damaged.
 
     A damaged one is removed. What is returned is only as good as its makers: facts are looked at by who reads them.
+    Raises OSError where it cannot be read, which says nothing of it.
     """
     if not place.exists():
         return None, None
@@ -118,11 +134,20 @@ def read(place: Path) -> tuple[Entry | None, str | None]:
             if _checksum(place / f"{name}.npy") != checksum:
                 raise ValueError(f"{name}.npy has another checksum")
             arrays[name] = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        os.utime(place / FACTS)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         remove(place)
         return None, str(error)
+    with suppress(OSError):  # an entry may be another user's
+        os.utime(place / FACTS)
     return Entry(facts, arrays), None
+
+
+def fact(place: Path, name: str) -> Any:
+    """Return one of the facts of an entry, unchecked; None where there is none."""
+    try:
+        return json.loads((place / FACTS).read_bytes())[name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write(place: Path, entry: Entry, data: str) -> None:
@@ -192,10 +217,7 @@ def kept(parent: Path) -> list[Kept]:
     """List the entries of a folder, the last used first."""
     found = []
     for facts in parent.glob(f"*/{FACTS}"):
-        try:
-            data = str(json.loads(facts.read_bytes())["data"])
-        except (OSError, ValueError, KeyError, TypeError):
-            data = "damaged"
+        data = str(fact(facts.parent, "data") or "damaged")
         try:
             size = sum(file.stat().st_size for file in facts.parent.iterdir())
             found.append(Kept(facts.parent, size, facts.stat().st_mtime, data))

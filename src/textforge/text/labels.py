@@ -1,5 +1,6 @@
 """Texts with labels: the class of each, a few words or a number, from a column, a file of its own, or a program."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from textforge.text.tables import Column
 
 LONGEST = 200
 """Characters of a label; what is longer is a text."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that end a line or a column, or steer a terminal."""
 FEW = 10
 """Texts of a label below which it is said that they tell little of it."""
 SHOWN = 8
@@ -89,8 +92,10 @@ def as_label(value: object) -> str | None:
     """Return how a label is written; None for a missing one. Raises UserError for what is no label."""
     if isinstance(value, str):
         label = value.strip()
-        if len(label) > LONGEST or "\t" in label or "\n" in label:
-            raise UserError(f"{label[:40]!r}... is no label: it is long, or holds a tab or a line end; is it a text?")
+        if len(label) > LONGEST or CONTROL.search(label):
+            raise UserError(
+                f"{label[:40]!r}... is no label: it is long, or holds a tab, a line end or the like; is it a text?"
+            )
         return label or None
     if is_missing(value):
         return None
@@ -101,6 +106,16 @@ def as_label(value: object) -> str | None:
     if isinstance(value, SupportsIndex):
         return str(index(value))
     raise UserError(f"{value!r:.40} is no label; labels are classes, each a text or a whole number")
+
+
+def as_labels(values: Iterable[object]) -> list[str]:
+    """Return how labels are written; raises UserError for a missing one, and for what is none."""
+    labels = []
+    for number, value in enumerate(values, 1):
+        if (label := as_label(value)) is None:
+            raise UserError(f"label {number} is missing, {value!r}; give one for each text")
+        labels.append(label)
+    return labels
 
 
 def collect_labelled(

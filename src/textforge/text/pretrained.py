@@ -62,14 +62,15 @@ class Pretrained:
     @cached_property
     def vocabulary(self) -> PretrainedVocabulary:
         """The tokens that are text in the order of their ids, perhaps `unk`, and `eos`."""
-        tokens, config = self._model.get_vocab(), json.loads(self.config)
-        stored = json.loads(self.file)
+        tokens, stored, config = self._model.get_vocab(), json.loads(self.file), json.loads(self.config)
+        if not isinstance(config, dict):
+            raise UserError("the config.json of the pretrained model holds no JSON object; save the model again")
         special = {token["id"] for token in stored["added_tokens"] if token["special"]}
         eos = _first(config.get("eos_token_id"))
-        if eos is None:
+        if not isinstance(eos, int):
             raise UserError("the config.json of the pretrained model names no eos_token_id; write it there")
         bos = _first(config.get("bos_token_id"))
-        unk = tokens.get(stored["model"].get("unk_token"))
+        unk = tokens.get(stored["model"].get("unk_token"), stored["model"].get("unk_id"))  # Unigram has its id
         unk = None if unk in (eos, bos) else unk
         texts = {id_: token for token, id_ in tokens.items() if id_ not in {*special, eos, bos, unk}}
         ids = sorted(texts)
@@ -79,7 +80,9 @@ class Pretrained:
 
     @cached_property
     def _ids(self) -> dict[int, int]:
-        return {theirs: ours for ours, theirs in enumerate(self.vocabulary.model_ids[:-1])}
+        """What they call text, and `unk`, by our names: the end is never a part of a text."""
+        vocabulary = self.vocabulary
+        return {id_: i for i, id_ in enumerate(vocabulary.model_ids[:-1]) if i != vocabulary.eos}
 
     @property
     def in_bytes(self) -> bool:
@@ -92,8 +95,19 @@ class Pretrained:
         return self._pieces(text).tokens
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of the tokens; nothing is put in front of them or behind."""
-        return [self._ids[id_] for id_ in self._pieces(text).ids]
+        """Return the ids of the tokens; nothing is put in front of them or behind.
+
+        A special token is unknown, where the model cuts its name out of a text. Raises UserError where nothing may be.
+        """
+        pieces, unk = self._pieces(text), self.vocabulary.unk
+        ids = [self._ids.get(id_, unk) for id_ in pieces.ids]
+        known = [id_ for id_ in ids if id_ is not None]
+        if len(known) < len(ids):
+            token = pieces.tokens[ids.index(None)]
+            raise UserError(
+                f"the text {text!r:.40} has the token {token!r}, which is no text to the model; leave it out"
+            )
+        return known
 
     def _pieces(self, text: str) -> "tokenizers.Encoding":
         try:
@@ -113,9 +127,9 @@ class Pretrained:
         return {"tokenizer": self.name, "model": self.file, "config": self.config}
 
 
-def _first(ids: int | list[int] | None) -> int | None:
+def _first(ids: Any) -> Any:
     """Return the one id that we write where a model knows several ends."""
-    return ids[0] if isinstance(ids, list) else ids
+    return ids[0] if isinstance(ids, list) and ids else ids
 
 
 def is_place(name: str) -> bool:

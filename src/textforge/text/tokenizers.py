@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from textforge.errors import CallError, UserError, nearest
 from textforge.text import pretrained
 from textforge.text.items import SEPARATOR, Kind, restored
+from textforge.text.labels import as_label
 from textforge.text.vocabulary import UNKNOWN_TEXT, Vocabulary
 
 if TYPE_CHECKING:
@@ -235,10 +236,11 @@ class Labelled:
 
     def label_id(self, label: object) -> int:
         """Return the id of a label, a text or whatever it is written like; raises UserError for an unknown one."""
-        if (name := str(label)) in self._places:
+        name = as_label(label)
+        if name is not None and name in self._places:
             return self._first + self._places[name]
         listed = ", ".join(map(repr, self.labels[:10])) + ", ..." * (len(self.labels) > 10)
-        raise UserError(f"there is no label {name!r}; there are {listed}{nearest(name, self.labels)}")
+        raise UserError(f"there is no label {name!r}; there are {listed}{nearest(str(name), self.labels)}")
 
     def label_of(self, ids: Sequence[int]) -> str | None:
         """Return the label that a sequence begins with; None where it begins otherwise."""
