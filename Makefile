@@ -21,7 +21,7 @@ help:  ## list the targets
 
 setup: .venv/.ready  ## make or refresh the environment .venv
 
-test: lint type check  ## everything CI runs: lint, types and the test suite; under 10 minutes on 2 cores
+test: lint type check  ## everything CI runs: lint, types and the test suite; at most 15 minutes on 2 cores
 
 lint: .venv/.ready  ## formatting, style, spelling, import rules
 	$(BIN)/ruff format --check

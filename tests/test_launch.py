@@ -1,6 +1,5 @@
 """What a process reads from the environment about the others that were started with it."""
 
-import os
 import socket
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext
@@ -9,11 +8,11 @@ from pathlib import Path
 import pytest
 from command import call
 from run.conftest import processes as processes
+from together import started_by_srun
 
 from textforge.cli import COMMANDS
 from textforge.errors import CallError, Interrupted, LostProcess, UserError, WorkError
 from textforge.launch import Launch, launch, stand_alone
-from textforge.processes import number, rank
 from textforge.run.device import connect
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
@@ -134,26 +133,17 @@ def test_what_befalls_a_process_alone_is_told_by_it(
         assert call("bench").err == "", "the first tells it"
 
 
-def as_srun_starts_it(place: int, port: int, folder: str) -> None:
-    os.environ |= SLURM | {
-        "SLURM_NTASKS": "2",
-        "SLURM_PROCID": str(place),
-        "SLURM_LOCALID": str(place),
-        "SLURM_NODEID": "0",
-        "SLURM_NNODES": "1",
-        "SLURM_NODELIST": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
-    fabric = connect("cpu")
-    (Path(folder) / str(place)).write_text(f"{rank()} of {number()} on {fabric.device}", "utf-8")
-
-
 def test_processes_of_srun_find_each_other(tmp_path: Path, processes: ForkServerContext) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    group = [processes.Process(target=as_srun_starts_it, args=(place, port, str(tmp_path))) for place in range(2)]
+    shared = SLURM | {"SLURM_NTASKS": "2", "SLURM_NODEID": "0", "SLURM_NNODES": "1", "SLURM_NODELIST": "127.0.0.1"}
+    shared |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    own = [{"SLURM_PROCID": str(place), "SLURM_LOCALID": str(place)} for place in range(2)]
+    group = [
+        processes.Process(target=started_by_srun, args=(shared | own[place], tmp_path / str(place)))
+        for place in range(2)
+    ]
     for process in group:
         process.start()
     for process in group:

@@ -155,13 +155,13 @@ def test_a_file_that_fails_says_how(tmp_path: Path, fresh_path: None) -> None:
 
 
 @pytest.fixture
-def fresh_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Undo what imports leave behind."""
+def fresh_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Undo what imports from the test's own folder leave behind."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(vars(module).get("__file__")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 # --- From Python ---

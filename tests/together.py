@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -21,6 +21,7 @@ from textforge.nets.noise_lstm import NoiseStartLSTM
 from textforge.relaxations import gumbel_softmax
 from textforge.relaxed import decode_relaxed
 from textforge.run import Measurement
+from textforge.run.device import connect
 
 Case = tuple[str, str]
 """A method and the name of its settings."""
@@ -214,3 +215,10 @@ def deviation(one: Any, other: Any) -> float:
         case float(), float():
             return 0.0 if one == other else abs(one - other) / max(abs(one), abs(other), 1e-2)
     return 0.0 if one == other else float("inf")
+
+
+def started_by_srun(environment: Mapping[str, str], file: Path) -> None:
+    """Join the group that srun's variables describe; write down which place in it this process has."""
+    os.environ |= environment
+    fabric = connect("cpu")
+    file.write_text(f"{processes.rank()} of {processes.number()} on {fabric.device}", "utf-8")

@@ -6,7 +6,6 @@ The function runs while a model is trained, and never when one is loaded, sample
 """
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -195,12 +194,11 @@ def _from_file(file: Path) -> ModuleType:
         raise CallError(f"there is no file {file} for --objective; give the path of one, or module:function")
     file = file.resolve()
     _look_in(file.parent)  # for what it imports in turn
-    spec = importlib.util.spec_from_file_location(str(file), file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look for it there; no import takes a path for a name
-    spec.loader.exec_module(module)
+    module = ModuleType(str(file))
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module  # dataclasses look for it there; no import takes a path for a name
+    # Python's cache would take a file for unchanged that was edited within a second and has kept its size.
+    exec(compile(file.read_bytes(), file, "exec"), vars(module))
     return module
 
 
