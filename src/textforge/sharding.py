@@ -110,7 +110,7 @@ def inside(num: int) -> Iterator[None]:
     with alone():
         with torch.random.fork_rng(devices):
             seed = int(torch.randint(2**62, ()))  # the same in all processes, another each time
-            # `torch.manual_seed` would also seed accelerators that nobody uses, at 2 ms a call.
+            # `torch.manual_seed` would also turn to every kind of accelerator, and this is called at every time step.
             own = seed + processes.rank()
             torch.default_generator.manual_seed(own)
             if devices:
