@@ -47,7 +47,7 @@ def score_command(arguments: Sequence[str]) -> None:
     """Score texts."""
     options = parse(ScoreOptions, arguments, "score")
     from textforge.model import load_text_model
-    from textforge.run.files import finite
+    from textforge.run import finite
     from textforge.text import read_lines
 
     model, lines = load_text_model(options.run, options.checkpoint), read_lines(options.file, options.column)
@@ -139,7 +139,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     """Evaluate a run or a file."""
     options = parse(EvaluateOptions, arguments, "evaluate")
     from textforge.results import Row
-    from textforge.run.files import finite
+    from textforge.run import finite
 
     evaluation = _evaluate_run(options) if options.target.is_dir() else _evaluate_file(options)
     if options.canaries is not None:

@@ -31,3 +31,8 @@ def real_positions(sequences: Sequences, pad: int) -> Bool[Tensor, "B T"]:
 
 def _rows(sequences: Sequences) -> Sequence[Tensor]:
     return sequences.unbind(1) if isinstance(sequences, Tensor) else sequences
+
+
+def tokens_before(tokens: Int[Tensor, "B T"], bos: int) -> Int[Tensor, "B T"]:
+    """Return what a language model reads at each position: the token before, and `bos` in front of the first."""
+    return torch.cat([torch.full_like(tokens[:, :1], bos), tokens[:, :-1]], 1)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from textforge.decoding import State, map_state
 from textforge.nets.attention import LSTMLayers, LuongAttention, VariationalDropout
+from textforge.nets.embedding import tokens_before
 from textforge.nets.judgement import Judgement
 from textforge.sharding import by_rows
 from textforge.text import Vocabulary
@@ -98,8 +99,7 @@ class InfillingGenerator(nn.Module):
         return logits, {**state, "layers": layers, "position": state["position"] + 1}
 
     def _before(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T H"]:
-        start = torch.full_like(tokens[:, :1], self.vocabulary.bos)
-        embedded: Tensor = self.embedding(torch.cat([start, tokens[:, :-1]], 1))
+        embedded: Tensor = self.embedding(tokens_before(tokens, self.vocabulary.bos))
         return embedded
 
     def _encode(self, masked: Int[Tensor, "B T"]) -> tuple[Float[Tensor, "B T H"], Bool[Tensor, "B T"], State]:

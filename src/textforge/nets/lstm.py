@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from textforge.decoding import State
+from textforge.nets.embedding import tokens_before
 from textforge.nets.output import token_log_probs
 from textforge.sharding import by_rows
 from textforge.text import Vocabulary
@@ -57,9 +58,8 @@ class LSTMGenerator(nn.Module):
         vocabulary = self.vocabulary
         real = tokens != vocabulary.pad
         read = tokens if inputs is None else inputs
-        start = torch.full_like(read[:, :1], vocabulary.bos)
         hidden: Tensor
-        hidden, _ = self.lstm(self.dropout(self.embedding(torch.cat([start, read[:, :-1]], 1))))
+        hidden, _ = self.lstm(self.dropout(self.embedding(tokens_before(read, vocabulary.bos))))
         return token_log_probs(tokens, real, self.dropout(hidden[real]), self.output, self.vocab_size)
 
     def initial_state(self, batch: int, context: Any = None) -> State:

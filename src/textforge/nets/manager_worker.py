@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textforge.decoding import State
+from textforge.nets.embedding import tokens_before
 from textforge.nets.leaked_features import LeakedFeatures
 from textforge.nets.text_cnn import TextCNN
 from textforge.sharding import by_rows
@@ -170,10 +171,9 @@ class LeakGANGenerator(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """Return the same under known goals, which are constants here."""
         real = tokens != self.vocabulary.pad
-        start = torch.full_like(tokens[:, :1], self.vocabulary.bos)
         first = self.worker.goal_embedding(self._first_goal())
         followed = summed_goals(self.worker.goal_embedding(goals.detach()), first, self.step_size, self.goal_form)
-        joined = self.worker(torch.cat([start, tokens[:, :-1]], 1), followed)
+        joined = self.worker(tokens_before(tokens, self.vocabulary.bos), followed)
         # The output layer is most of the work, so padding does not go through it.
         logits: Tensor = self.worker.output(joined[real]) / temperature
         log_probs = logits.new_zeros(tokens.shape)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from textforge.decoding import State
 from textforge.errors import CallError, UserError
+from textforge.nets.embedding import tokens_before
 from textforge.nets.output import token_log_probs
 from textforge.sharding import by_rows
 from textforge.text import Vocabulary
@@ -121,9 +122,8 @@ class PretrainedGenerator(nn.Module):
         vocabulary = self.vocabulary
         real = tokens != vocabulary.pad
         read = tokens if inputs is None else inputs
-        first = torch.full_like(read[:, :1], vocabulary.bos)
         # Padding stands behind all that is real, so that no real token sees it.
-        logits = self.model(input_ids=self.read[torch.cat([first, read[:, :-1]], 1)], use_cache=False).logits[real]
+        logits = self.model(input_ids=self.read[tokens_before(read, vocabulary.bos)], use_cache=False).logits[real]
         return token_log_probs(tokens, real, logits, lambda part: part[:, self.emitted], self.vocab_size)
 
     def initial_state(self, batch: int, context: Any = None) -> State:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from textforge.decoding import State
 from textforge.errors import CallError
+from textforge.nets.embedding import tokens_before
 from textforge.nets.output import token_log_probs
 from textforge.sharding import by_rows
 from textforge.text import Vocabulary
@@ -80,9 +81,8 @@ class TransformerGenerator(nn.Module):
         vocabulary = self.vocabulary
         real = tokens != vocabulary.pad
         read = tokens if inputs is None else inputs
-        first = torch.full_like(read[:, :1], vocabulary.bos)
         places = torch.arange(tokens.shape[1], device=tokens.device)
-        hidden = self._embedded(torch.cat([first, read[:, :-1]], 1), places.clamp(max=self.max_length - 1))
+        hidden = self._embedded(tokens_before(read, vocabulary.bos), places.clamp(max=self.max_length - 1))
         # Padding stands behind all that is real, so that no real token sees it.
         for block in self.blocks:
             hidden = block(hidden)
